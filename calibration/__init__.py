@@ -1,0 +1,1 @@
+"""Measuring radios and keeping what was measured. Imports `radio` and nothing else of the tree."""

@@ -1,0 +1,53 @@
+"""What the protocol asks of the air: sound the channel, then send all devices' symbols at once.
+
+`fl_core` knows the air only through the `Uplink` protocol; the symbol-level channel, the IQ path
+and live radios all stand behind it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+ComplexArray = npt.NDArray[np.complex64]
+
+
+@dataclass(frozen=True)
+class Reception:
+    """What the receiver has after all devices sent at once.
+
+    Attributes:
+        symbols: received superposition, complex64 [M].
+        noise_var: noise variance E|z|^2 per complex symbol, as the receiver knows it.
+        acknowledged: bool [r]; False where a device's burst did not take part.
+        true_gains: complex64 [r], the channel the symbols really went through; None where nobody
+            knows it. Used for scoring only, never for reception.
+    """
+
+    symbols: ComplexArray
+    noise_var: float
+    acknowledged: npt.NDArray[np.bool_]
+    true_gains: ComplexArray | None
+
+
+class Uplink(Protocol):
+    """A multiple-access channel from the active devices to the server."""
+
+    @property
+    def mean_gain(self) -> float:
+        """E|h| over fading and devices, the normaliser mu_h of the server step."""
+
+    @property
+    def noise_var(self) -> float:
+        """Receiver noise variance per complex symbol, sigma^2."""
+
+    def sound(self, round_index: int, devices: npt.NDArray[np.int64]) -> ComplexArray:
+        """Estimated channel gains of these devices, complex64 [r], good for this round."""
+
+    def transmit(
+        self, round_index: int, devices: npt.NDArray[np.int64], symbols: ComplexArray
+    ) -> Reception:
+        """Send the rows of `symbols` (complex64 [r, M], after power control) simultaneously."""
