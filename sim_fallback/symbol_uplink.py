@@ -1,0 +1,140 @@
+"""The air at symbol level: y = sum h_i x_i + z, one complex number per channel use.
+
+Everything follows from the seed: the path of a device from (seed, device), its fading and the
+error of its estimate from (seed, round, device), the noise from (seed, round). A resumed run sees
+the same air, and the channel of a device does not depend on who else is active.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from sim_fallback.fading import Fading
+
+ComplexArray = npt.NDArray[np.complex64]
+DeviceArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Reception:
+    """What the receiver has after all devices sent at once.
+
+    Attributes:
+        symbols: received superposition, complex64 [M].
+        noise_var: noise variance E|z|^2 per complex symbol.
+        acknowledged: bool [r], all True: at symbol level every burst takes part.
+        true_gains: complex64 [r], the channel the symbols went through.
+    """
+
+    symbols: ComplexArray
+    noise_var: float
+    acknowledged: npt.NDArray[np.bool_]
+    true_gains: ComplexArray
+
+
+@dataclass(frozen=True)
+class SymbolUplink:
+    """A block-fading multiple-access channel.
+
+    Attributes:
+        seed: of the air, >= 0.
+        num_devices: how many devices the air holds.
+        snr_db: P / noise_var, for one device at E|h|^2 = 1; inf for no noise.
+        power: P, the power limit of a device per symbol.
+        fading: distribution of the gain from round to round.
+        path_loss_std_db: spread of the devices' mean power gains (log-normal), scaled so that they
+            average to 1 over all devices.
+        phase_error_deg: standard deviation of the phase error of a sounded gain.
+        amplitude_error_db: standard deviation of its amplitude error, in dB.
+    """
+
+    seed: int
+    num_devices: int
+    snr_db: float
+    power: float = 1.0
+    fading: Fading = field(default_factory=Fading)
+    path_loss_std_db: float = 0.0
+    phase_error_deg: float = 0.0
+    amplitude_error_db: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ValueError(f"seed must be >= 0, not {self.seed}")
+        if self.num_devices < 1:
+            raise ValueError(f"num_devices must be at least 1, not {self.num_devices}")
+        if math.isnan(self.snr_db) or self.snr_db == -math.inf:
+            raise ValueError(f"snr_db must be a number or inf, not {self.snr_db}")
+        if not 0 < self.power < math.inf:
+            raise ValueError(f"power must be positive and finite, not {self.power}")
+        for name in ("path_loss_std_db", "phase_error_deg", "amplitude_error_db"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be finite and >= 0, not {getattr(self, name)}")
+
+    @property
+    def noise_var(self) -> float:
+        """sigma^2 per complex symbol."""
+        return self.power * 10 ** (-self.snr_db / 10)
+
+    @property
+    def mean_gain(self) -> float:
+        """E|h| over fading and devices."""
+        return self.fading.mean_amplitude * float(np.mean(self.path_amplitudes))
+
+    @cached_property
+    def path_amplitudes(self) -> npt.NDArray[np.float64]:
+        """Amplitude of each device's path, [num_devices], with mean square 1."""
+        deviates = [self._stream("path", i).standard_normal() for i in range(self.num_devices)]
+        power_gains = 10 ** (self.path_loss_std_db * np.array(deviates) / 10)
+        amplitudes: npt.NDArray[np.float64] = np.sqrt(power_gains / np.mean(power_gains))
+        return amplitudes
+
+    def sound(self, round_index: int, devices: DeviceArray) -> ComplexArray:
+        """Estimated gains of these devices, complex64 [r], as far off as the errors say."""
+        deviates = [
+            self._stream("sounding", round_index, int(i)).standard_normal(2) for i in devices
+        ]
+        phase, amplitude = np.array(deviates).reshape(-1, 2).T
+        error = 10 ** (self.amplitude_error_db * amplitude / 20) * np.exp(
+            1j * np.deg2rad(self.phase_error_deg) * phase
+        )
+        estimates: ComplexArray = (self.gains(round_index, devices) * error).astype(np.complex64)
+        return estimates
+
+    def transmit(self, round_index: int, devices: DeviceArray, symbols: ComplexArray) -> Reception:
+        """Send the rows of `symbols` (complex64 [r, M], after power control) simultaneously."""
+        if symbols.ndim != 2 or len(symbols) != len(devices):
+            raise ValueError(f"expected one row a device, got {symbols.shape} for {len(devices)}")
+        gains = self.gains(round_index, devices)
+        received = gains @ symbols
+        if self.noise_var > 0:
+            rng = self._stream("noise", round_index)
+            noise = rng.standard_normal(2 * symbols.shape[1], dtype=np.float32).view(np.complex64)
+            received += np.float32(math.sqrt(self.noise_var / 2)) * noise
+        return Reception(received, self.noise_var, np.ones(len(devices), np.bool_), gains)
+
+    def gains(self, round_index: int, devices: DeviceArray) -> ComplexArray:
+        """True gains of these devices in this round, complex64 [r].
+
+        Raises:
+            ValueError: a device the air does not hold.
+        """
+        if len(devices) and not 0 <= min(devices) <= max(devices) < self.num_devices:
+            raise ValueError(f"devices must lie in 0..{self.num_devices - 1}, got {devices}")
+        return np.array(
+            [
+                self.path_amplitudes[i]
+                * self.fading.draw(self._stream("fading", round_index, int(i)))
+                for i in devices
+            ],
+            np.complex64,
+        )
+
+    def _stream(self, purpose: str, *indices: int) -> np.random.Generator:
+        key = (zlib.crc32(purpose.encode()), *indices)
+        return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=key))
