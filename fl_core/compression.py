@@ -1,0 +1,197 @@
+"""Linear compression: random rows of a DFT after random signs, as a matrix-free operator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any, Literal
+
+import ducc0
+import numpy as np
+import numpy.typing as npt
+
+RealArray = npt.NDArray[np.floating[Any]]
+ComplexArray = npt.NDArray[np.complexfloating[Any, Any]]
+Rows = Literal["half", "full"]
+
+
+def rotate(signal: RealArray, out: RealArray | None = None) -> RealArray:
+    """Unitary DFT of adjacent pairs, ``z[k] = signal[2k] + i signal[2k+1]``; orthonormal.
+
+    A real DFT of length D computes exactly this first and then untangles conjugate halves; leaving
+    the untangling out keeps the map orthonormal and gives D/2 rows that are all alike.
+
+    Args:
+        signal: [..., D], D even, float32 or float64, contiguous in the last axis.
+        out: where to put the result, as `signal`; may be `signal` itself.
+
+    Returns:
+        [..., D]; real and imaginary parts of the D/2 coefficients in turn.
+    """
+    return _unitary_dft(signal, forward=True, out=out)
+
+
+def unrotate(spectrum: RealArray, out: RealArray | None = None) -> RealArray:
+    """Inverse (and transpose) of `rotate`; same shapes."""
+    return _unitary_dft(spectrum, forward=False, out=out)
+
+
+def _unitary_dft(values: RealArray, forward: bool, out: RealArray | None) -> RealArray:
+    paired = np.complex64 if values.dtype == np.float32 else np.complex128
+    target = np.empty_like(values) if out is None else out
+    ducc0.fft.c2c(
+        values.view(paired), axes=(-1,), forward=forward, inorm=1, out=target.view(paired)
+    )
+    return target
+
+
+@dataclass(frozen=True)
+class Equations:
+    """What M symbols say about x, as orthonormal real equations ``values = B x + noise``.
+
+    Every array has length D = `PartialDFT.length` and stands in the order of `rotate`, so that B is
+    "sign, pad, rotate, mask" and no solver has to gather or scatter.
+
+    Attributes:
+        values: measured coefficients, 0 where nothing was measured.
+        noise_var: noise variance of each real equation, 0 where nothing was measured.
+        observed: 1 for measured coefficients, else 0.
+    """
+
+    values: RealArray
+    noise_var: RealArray
+    observed: RealArray
+
+    @property
+    def count(self) -> int:
+        """Number m of real equations."""
+        return int(np.count_nonzero(self.observed))
+
+
+class PartialDFT:
+    """The compression A: real [d] to complex [M], ``A x = F[rows] (signs * x) / sqrt(2)``.
+
+    F is the unitary DFT of the sign-flipped vector's D/2 adjacent pairs (see `rotate`). It stands
+    for the non-redundant half spectrum of a real vector: each of its D/2 complex rows is two
+    orthonormal real equations. A row is sent at most twice, hence ``||A||_2 <= 1``, and
+    ``E ||A x||^2 = (M / D) ||x||^2`` for every M and in both modes.
+
+    - ``rows="half"``: no row a second time before every row was sent once; M complex symbols are
+      2M real equations up to M = D/2, from where on they are invertible and repeats average noise.
+    - ``rows="full"``: the plain draw of M from all D rows of a real vector's DFT. There every row
+      of the half spectrum stands twice, as itself and as its conjugate; a row drawn twice tells
+      nothing new and `fold` averages the two.
+
+    Any d >= 2 is allowed. D is the next even length with small prime factors, D <= 1.1 d for
+    d >= 100; the D - d zeros behind x are known, so A restricted to x keeps its norm, its adjoint
+    and its noise exactly, and only B B^T = I holds on R^D rather than on R^d.
+
+    Args:
+        dim: d, length of the vectors.
+        num_symbols: M, complex symbols sent, 1 <= M <= d.
+        rng: draws signs, rows and their order; both ends of a link pass equal streams.
+        rows: which rows may be drawn.
+        dtype: float32 or float64; what the operator computes in.
+
+    Raises:
+        ValueError: dim < 2, M outside 1..d, another row mode or another dtype.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_symbols: int,
+        rng: np.random.Generator,
+        rows: Rows = "half",
+        dtype: npt.DTypeLike = np.float32,
+    ) -> None:
+        if dim < 2:
+            raise ValueError(f"dim is {dim}; a vector to compress has at least 2 entries")
+        if not 1 <= num_symbols <= dim:
+            raise ValueError(f"num_symbols is {num_symbols}; must be from 1 to dim = {dim}")
+        if rows not in ("half", "full"):
+            raise ValueError(f"rows is {rows!r}; must be 'half' or 'full'")
+        if np.dtype(dtype) not in (np.float32, np.float64):
+            raise ValueError(f"dtype is {np.dtype(dtype)}; must be float32 or float64")
+        self.dim = dim
+        self.num_symbols = num_symbols
+        self.dtype = np.dtype(dtype)
+        self.complex_dtype = np.dtype(np.complex64 if self.dtype == np.float32 else np.complex128)
+        half = int(ducc0.fft.good_size((dim + 1) // 2, False))
+        self.length = 2 * half
+        self.signs = (2 * rng.integers(0, 2, size=dim, dtype=np.int8) - 1).astype(self.dtype)
+        if rows == "full":
+            self.rows = rng.permutation(2 * half)[:num_symbols] % half
+        else:
+            again = max(num_symbols - half, 0)
+            self.rows = np.concatenate([rng.permutation(half), rng.permutation(half)[:again]])
+            self.rows = self.rows[:num_symbols]
+
+    def forward(self, x: RealArray) -> ComplexArray:
+        """``A x``: real [..., d] to complex [..., M]."""
+        spectrum = self.analyse(x).view(self.complex_dtype)
+        symbols = spectrum[..., self.rows]
+        symbols *= sqrt(0.5)
+        return symbols
+
+    def adjoint(self, symbols: ComplexArray) -> RealArray:
+        """The transpose under ``<a, b> = Re sum conj(a) b``: complex [M] to real [d]."""
+        total = self._sum_copies(np.asarray(symbols)) * sqrt(0.5)
+        return self.synthesise(total.astype(self.complex_dtype).view(self.dtype))
+
+    def analyse(self, x: RealArray) -> RealArray:
+        """All D coefficients of x before any is left out: [..., d] to [..., D], an isometry."""
+        if x.shape[-1] != self.dim:
+            raise ValueError(f"the vector has {x.shape[-1]} entries, the operator {self.dim}")
+        padded = np.zeros((*x.shape[:-1], self.length), self.dtype)
+        np.multiply(x, self.signs, out=padded[..., : self.dim], casting="same_kind")
+        return rotate(padded, out=padded)
+
+    def synthesise(self, spectrum: RealArray) -> RealArray:
+        """Transpose of `analyse`: [D] to [d]."""
+        x: RealArray = unrotate(spectrum)[: self.dim] * self.signs
+        return x
+
+    def fold(self, y: ComplexArray, noise_var: float | RealArray) -> Equations:
+        """Turn received symbols ``y = A x + z`` into orthonormal real equations.
+
+        Copies of a row are averaged with weights 1/noise_var. A symbol's two real equations both
+        have its full noise variance, because sqrt(2) y is what is orthonormal in x.
+
+        Args:
+            y: complex [M], already divided by the common scale.
+            noise_var: E|z|^2 per complex symbol, >= 0; one number, or [M] > 0, e.g. from fading.
+
+        Raises:
+            ValueError: shapes do not fit, or a noise variance is out of range.
+        """
+        per_symbol = np.asarray(noise_var, np.float64)
+        if y.shape != (self.num_symbols,):
+            raise ValueError(f"y has shape {y.shape}; expected ({self.num_symbols},)")
+        if per_symbol.shape not in ((), y.shape):
+            raise ValueError(f"noise_var has shape {per_symbol.shape}; expected () or {y.shape}")
+        if not np.all(np.isfinite(per_symbol)) or np.any(per_symbol < 0):
+            raise ValueError("noise_var must be finite and not negative")
+        if per_symbol.ndim and not np.all(per_symbol > 0):
+            raise ValueError("noise_var per symbol must be positive: it weights the symbols")
+        weights = np.ones(1) if per_symbol.ndim == 0 else per_symbol.mean() / per_symbol
+        common = float(per_symbol.mean())
+        precision = np.bincount(
+            self.rows, np.broadcast_to(weights, y.shape), minlength=self.length // 2
+        )
+        observed = precision > 0
+        inverse = np.divide(1.0, precision, out=np.zeros_like(precision), where=observed)
+        values = self._sum_copies(y * weights) * (inverse * sqrt(2))
+        return Equations(
+            values=values.astype(self.complex_dtype).view(self.dtype),
+            noise_var=np.repeat((common * inverse).astype(self.dtype), 2),
+            observed=np.repeat(observed.astype(self.dtype), 2),
+        )
+
+    def _sum_copies(self, symbols: ComplexArray) -> npt.NDArray[np.complex128]:
+        if symbols.shape != (self.num_symbols,):
+            raise ValueError(f"symbols have shape {symbols.shape}; expected ({self.num_symbols},)")
+        total = np.empty(self.length // 2, np.complex128)
+        total.real = np.bincount(self.rows, symbols.real, minlength=self.length // 2)
+        total.imag = np.bincount(self.rows, symbols.imag, minlength=self.length // 2)
+        return total
