@@ -96,14 +96,14 @@ class SymbolUplink:
 
     def sound(self, round_index: int, devices: DeviceArray) -> ComplexArray:
         """Estimated gains of these devices, complex64 [r], as far off as the errors say."""
+        gains = self.gains(round_index, devices)
         deviates = [
             self._stream("sounding", round_index, int(i)).standard_normal(2) for i in devices
         ]
         phase, amplitude = np.array(deviates).reshape(-1, 2).T
-        error = 10 ** (self.amplitude_error_db * amplitude / 20) * np.exp(
-            1j * np.deg2rad(self.phase_error_deg) * phase
-        )
-        estimates: ComplexArray = (self.gains(round_index, devices) * error).astype(np.complex64)
+        rotation = np.exp(1j * np.deg2rad(self.phase_error_deg) * phase)
+        stretch = 10 ** (self.amplitude_error_db * amplitude / 20)
+        estimates: ComplexArray = (gains * stretch * rotation).astype(np.complex64)
         return estimates
 
     def transmit(self, round_index: int, devices: DeviceArray, symbols: ComplexArray) -> Reception:
