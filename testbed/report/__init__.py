@@ -1,0 +1,1 @@
+"""Reads run folders and shows them: figures, report.html, comparisons of a sweep."""
