@@ -1,0 +1,1 @@
+"""What the protocol is judged against, on the same seeds."""
