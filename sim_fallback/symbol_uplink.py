@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from sim_fallback.fading import Fading
+from sim_fallback.fading import Fading, FadingKind
 
 ComplexArray = npt.NDArray[np.complex64]
 DeviceArray = npt.NDArray[np.int64]
@@ -48,20 +48,22 @@ class SymbolUplink:
         snr_db: P / noise_var, for one device at E|h|^2 = 1; inf for no noise.
         power: P, the power limit of a device per symbol.
         fading: distribution of the gain from round to round.
-        path_loss_std_db: spread of the devices' mean power gains (log-normal), scaled so that they
-            average to 1 over all devices.
-        phase_error_deg: standard deviation of the phase error of a sounded gain.
-        amplitude_error_db: standard deviation of its amplitude error, in dB.
+        rician_k_db: K of ``rician`` fading in dB.
+        path_loss_spread_db: standard deviation of the devices' mean power gains in dB (log-normal),
+            scaled so that the gains average to 1 over all devices.
+        csi_phase_error_deg: standard deviation of the phase error of a sounded gain.
+        csi_gain_error_db: standard deviation of its amplitude error in dB.
     """
 
     seed: int
     num_devices: int
     snr_db: float
     power: float = 1.0
-    fading: Fading = field(default_factory=Fading)
-    path_loss_std_db: float = 0.0
-    phase_error_deg: float = 0.0
-    amplitude_error_db: float = 0.0
+    fading: FadingKind = "rayleigh"
+    rician_k_db: float = 6.0
+    path_loss_spread_db: float = 0.0
+    csi_phase_error_deg: float = 0.0
+    csi_gain_error_db: float = 0.0
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -72,9 +74,10 @@ class SymbolUplink:
             raise ValueError(f"snr_db must be a number or inf, not {self.snr_db}")
         if not 0 < self.power < math.inf:
             raise ValueError(f"power must be positive and finite, not {self.power}")
-        for name in ("path_loss_std_db", "phase_error_deg", "amplitude_error_db"):
+        for name in ("path_loss_spread_db", "csi_phase_error_deg", "csi_gain_error_db"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be finite and >= 0, not {getattr(self, name)}")
+        Fading(self.fading, self.rician_k_db)  # raises for what is no fading
 
     @property
     def noise_var(self) -> float:
@@ -84,13 +87,13 @@ class SymbolUplink:
     @property
     def mean_gain(self) -> float:
         """E|h| over fading and devices."""
-        return self.fading.mean_amplitude * float(np.mean(self.path_amplitudes))
+        return self._fading.mean_amplitude * float(np.mean(self.path_amplitudes))
 
     @cached_property
     def path_amplitudes(self) -> npt.NDArray[np.float64]:
         """Amplitude of each device's path, [num_devices], with mean square 1."""
         deviates = [self._stream("path", i).standard_normal() for i in range(self.num_devices)]
-        power_gains = 10 ** (self.path_loss_std_db * np.array(deviates) / 10)
+        power_gains = 10 ** (self.path_loss_spread_db * np.array(deviates) / 10)
         amplitudes: npt.NDArray[np.float64] = np.sqrt(power_gains / np.mean(power_gains))
         return amplitudes
 
@@ -101,8 +104,8 @@ class SymbolUplink:
             self._stream("sounding", round_index, int(i)).standard_normal(2) for i in devices
         ]
         phase, amplitude = np.array(deviates).reshape(-1, 2).T
-        rotation = np.exp(1j * np.deg2rad(self.phase_error_deg) * phase)
-        stretch = 10 ** (self.amplitude_error_db * amplitude / 20)
+        rotation = np.exp(1j * np.deg2rad(self.csi_phase_error_deg) * phase)
+        stretch = 10 ** (self.csi_gain_error_db * amplitude / 20)
         estimates: ComplexArray = (gains * stretch * rotation).astype(np.complex64)
         return estimates
 
@@ -129,11 +132,15 @@ class SymbolUplink:
         return np.array(
             [
                 self.path_amplitudes[i]
-                * self.fading.draw(self._stream("fading", round_index, int(i)))
+                * self._fading.draw(self._stream("fading", round_index, int(i)))
                 for i in devices
             ],
             np.complex64,
         )
+
+    @cached_property
+    def _fading(self) -> Fading:
+        return Fading(self.fading, self.rician_k_db)
 
     def _stream(self, purpose: str, *indices: int) -> np.random.Generator:
         key = (zlib.crc32(purpose.encode()), *indices)

@@ -87,7 +87,7 @@ def test_superposition_without_noise():
 
 
 def test_same_seed_same_air():
-    air = replace(QUIET, snr_db=10.0, phase_error_deg=5.0, amplitude_error_db=1.0)
+    air = replace(QUIET, snr_db=10.0, csi_phase_error_deg=5.0, csi_gain_error_db=1.0)
     again = replace(air)
     x = np.ones((20, 30), np.complex64)
     again.transmit(0, EVERYONE, x)  # what came before leaves no trace
@@ -99,7 +99,7 @@ def test_same_seed_same_air():
 
 
 def test_channel_of_a_device_does_not_depend_on_the_others():
-    air = replace(QUIET, path_loss_std_db=6.0, phase_error_deg=5.0)
+    air = replace(QUIET, path_loss_spread_db=6.0, csi_phase_error_deg=5.0)
     some = np.array([13, 2, 7])
     np.testing.assert_array_equal(air.gains(5, some), air.gains(5, EVERYONE)[some])
     np.testing.assert_array_equal(air.sound(5, some), air.sound(5, EVERYONE)[some])
@@ -121,7 +121,7 @@ def test_noise_changes_with_the_round():
 
 
 def test_path_loss_is_fixed_log_normal_and_averages_to_one():
-    air = SymbolUplink(0, 3000, 10.0, fading=Fading("awgn"), path_loss_std_db=8.0)
+    air = SymbolUplink(0, 3000, 10.0, fading="awgn", path_loss_spread_db=8.0)
     everyone = np.arange(3000)
     h = air.gains(0, everyone)
     assert np.mean(np.abs(h) ** 2) == pytest.approx(1, rel=1e-6)
@@ -133,7 +133,7 @@ def test_path_loss_is_fixed_log_normal_and_averages_to_one():
 
 
 def test_csi_errors_have_the_stated_spread():
-    air = SymbolUplink(1, 200, math.inf, phase_error_deg=7.0, amplitude_error_db=1.5)
+    air = SymbolUplink(1, 200, math.inf, csi_phase_error_deg=7.0, csi_gain_error_db=1.5)
     everyone = np.arange(200)
     ratio = np.array([air.sound(t, everyone) / air.gains(t, everyone) for t in range(20)])
     phase_deg, amplitude_db = np.degrees(np.angle(ratio)), 20 * np.log10(np.abs(ratio))
@@ -156,9 +156,11 @@ def test_it_has_the_shape_that_the_protocol_asks_for():
         ({"snr_db": math.nan}, "snr_db"),
         ({"snr_db": -math.inf}, "snr_db"),
         ({"power": 0.0}, "power"),
-        ({"path_loss_std_db": -1.0}, "path_loss_std_db"),
-        ({"phase_error_deg": math.nan}, "phase_error_deg"),
-        ({"amplitude_error_db": math.inf}, "amplitude_error_db"),
+        ({"fading": "nakagami"}, "there are rayleigh"),
+        ({"rician_k_db": math.nan}, "k_db"),
+        ({"path_loss_spread_db": -1.0}, "path_loss_spread_db"),
+        ({"csi_phase_error_deg": math.nan}, "csi_phase_error_deg"),
+        ({"csi_gain_error_db": math.inf}, "csi_gain_error_db"),
     ],
 )
 def test_what_makes_no_air(change, message):
