@@ -101,7 +101,7 @@ def verdict(run: Run) -> str:
     label, unit = series(run)[0], " %" if run.metric == "accuracy" else ""
     text = (
         f"{label[0].upper()}{label[1:]}, new devices reach "
-        f"{_interval(value, half, run.metric, unit)} {run.metric} after {last.round:,} rounds"
+        f"{interval(value, half, run.metric, unit)} {run.metric} after {last.round:,} rounds"
     )
     if last.channel_uses:
         text += f" and {_compact(last.channel_uses)} channel uses"
@@ -126,17 +126,16 @@ def verdict(run: Run) -> str:
 
 def about(run: Run) -> str:
     """The setting in one line: task, model, devices, compression, channel, seed."""
-    family, ways = run.setting("task.family"), run.setting("task.ways")
-    task = f"{ways}-way {run.setting('task.shots')}-shot {family}" if ways else family
+    shots, family = run.setting("task.shots"), run.setting("task.family")
+    ways = "" if run.metric == "loss" else f"{run.setting('task.ways')}-way "
+    entries = run.setting("sparsifier.k"), run.setting("compression.num_symbols")
     parts = [
-        task,
+        f"{ways}{shots}-shot {family}" if shots else _phrase(run, "task.family", "{}"),
         _phrase(run, "model.name", "{}"),
         _phrase(run, "devices.num_active", "{} active")
         + _phrase(run, "devices.num_devices", " of {} devices"),
-        _phrase(run, "sparsifier.density", "k/d = {}"),
-        _phrase(run, "sparsifier.k", "k = {}"),
-        _phrase(run, "compression.ratio", "M/d = {}"),
-        _phrase(run, "compression.num_symbols", "M = {}"),
+        f"k = {entries[0]:,}" if entries[0] else _phrase(run, "sparsifier.density", "k/d = {}"),
+        f"M = {entries[1]:,}" if entries[1] else _phrase(run, "compression.ratio", "M/d = {}"),
         _phrase(run, "channel.fading", "{} channel"),
         _phrase(run, "channel.snr_db", "{:g} dB"),
         _phrase(run, "seed", "seed {}"),
@@ -154,7 +153,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
         found.append(("failed rounds", f"{run.failed_rounds:,} of {len(run.rounds):,}"))
     if np.isfinite(beyond).any():
         found.append(("beyond the transition", f"{int(np.nansum(beyond)):,}"))
-    if np.isfinite(symbols).any():
+    if np.nansum(symbols) > 0:
         found.append(("symbols a round", f"{np.nanmean(symbols):,.0f}"))
     for label, key, pattern in (
         ("measured NMSE, median", "nmse_db", "{:.1f} dB"),
@@ -180,16 +179,17 @@ def line(run: Run) -> Line:
         label=label,
         color=color,
         rounds=f"{last.round:,}" if run.rounds else MISSING,
-        train=_interval(*last.train.measure(metric), metric),
-        heldout=_interval(*last.heldout.measure(metric), metric),
-        gap=_interval(*last.gap(metric), metric),
+        train=interval(*last.train.measure(metric), metric),
+        heldout=interval(*last.heldout.measure(metric), metric),
+        gap=interval(*last.gap(metric), metric),
         channel_uses=f"{last.channel_uses:,.0f}" if last.channel_uses else MISSING,
         failed=failed,
         partial=not run.complete,
     )
 
 
-def _interval(value: float, half: float, metric: str, unit: str = "") -> str:
+def interval(value: float, half: float, metric: str, unit: str = "") -> str:
+    """Mean ± half width as printed: accuracies in per cent, losses as they are."""
     if math.isnan(value):
         return MISSING
     if metric == "loss":

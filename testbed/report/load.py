@@ -127,6 +127,11 @@ class Cell:
     error: str | None
     run: Run | None
 
+    @property
+    def label(self) -> str:
+        """Its overrides as they are written on a command line."""
+        return " ".join(f"{key}={value}" for key, value in self.overrides.items())
+
 
 @dataclass(frozen=True)
 class Sweep:

@@ -11,6 +11,7 @@ from matplotlib.ticker import EngFormatter
 
 from testbed.report.load import Column, Run
 from testbed.report.style import (
+    LABELS,
     MUTED,
     NARROW,
     PREDICTED,
@@ -27,8 +28,6 @@ from testbed.report.style import (
     trace,
     window,
 )
-
-LABELS = {"accuracy": "accuracy on new devices", "loss": "loss on new devices"}
 
 
 def draw_figures(run: Run) -> list[Chart]:
@@ -233,7 +232,7 @@ def _air(run: Run) -> Chart | None:
         "snr_db": "SNR of the sum (dB)",
     }
     present = [key for key in wanted if np.isfinite(run.column(key)).any()]
-    if not present:
+    if len(present) < 2:  # a scheme without air has its participation only
         return None
     with canvas((WIDE[0], 2.7)) as figure:
         for axes, key in zip(

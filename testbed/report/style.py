@@ -25,9 +25,9 @@ Band = tuple[Column, Column]  # mean, and half width of its 95 % confidence inte
 SCHEMES = {
     "air": ("over the air", "#0072B2"),
     "ideal": ("ideal", "#333333"),
-    "noiseless": ("compressed, noiseless", "#009E73"),
+    "noiseless": ("sparsified, noiseless", "#009E73"),
     "conventional": ("conventional FL over the air", "#D55E00"),
-    "digital": ("digital, orthogonal", "#CC79A7"),
+    "digital": ("digital orthogonal access", "#CC79A7"),
     "local": ("local only", "#E69F00"),
 }
 PREDICTED = "#56B4E9"
@@ -52,6 +52,7 @@ STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.8,
     "lines.solid_capstyle": "round",
 }
+LABELS = {"accuracy": "accuracy on new devices", "loss": "loss on new devices"}
 NARROW, WIDE = (5.6, 3.5), (11.4, 3.6)  # inches: one or two columns of the report
 
 

@@ -1,0 +1,202 @@
+"""What this machine has and lacks, with the line that gets what is missing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from fl_core.errors import InputError
+
+PACKAGE = "airmeta"
+INSTALL = "python -m pip install -e ."
+GIB = 2**30
+LEAST_MEMORY, LEAST_DISK = 2 * GIB, 1 * GIB
+# Import name, what it drives, how to get it.
+RADIO_SDKS = {
+    "pyadi-iio": ("adi", "PlutoSDR", "python -m pip install pyadi-iio"),
+    "uhd": ("uhd", "USRP", "conda install -c conda-forge uhd, or apt install python3-uhd"),
+    "gnuradio": (
+        "gnuradio",
+        "flowgraphs",
+        "conda install -c conda-forge gnuradio, or apt install gnuradio",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding.
+
+    Attributes:
+        name: what was looked at.
+        ok: whether it is as it should be.
+        detail: what was found.
+        remedy: the line that helps; empty when nothing needs to be done.
+        required: whether AirMeta cannot work without it.
+    """
+
+    name: str
+    ok: bool
+    detail: str
+    remedy: str
+    required: bool
+
+
+def checks(folder: Path = Path()) -> list[Check]:
+    """Look at the interpreter, the dependencies, the machine, the data and the run folder.
+
+    Args:
+        folder: where `runs` is or would be; the working directory unless told otherwise.
+    """
+    return [
+        *_distribution(),
+        _torch(),
+        _cores(),
+        _memory(),
+        _disk(folder),
+        _writable(folder / "runs"),
+        _omniglot(),
+        *_radios(),
+    ]
+
+
+def render(found: list[Check]) -> Table:
+    """The findings as a table: mark, name, what was found, what to do."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in ("", "check", "found", "what to do"):
+        table.add_column(heading, overflow="fold")
+    for check in found:
+        mark, style = (
+            ("✓", "green") if check.ok else ("✗", "red") if check.required else ("–", "yellow")
+        )
+        table.add_row(
+            Text(mark, style), escape(check.name), escape(check.detail), escape(check.remedy)
+        )
+    return table
+
+
+def _distribution() -> Iterator[Check]:
+    """Python and every pinned dependency, as the installed distribution asks for them."""
+    running = platform.python_version()
+    try:
+        distribution = importlib.metadata.distribution(PACKAGE)
+    except importlib.metadata.PackageNotFoundError:
+        yield Check("Python", sys.version_info >= (3, 11), running, "", required=True)
+        yield Check(PACKAGE, False, "not installed", INSTALL, required=True)
+        return
+    asked = distribution.metadata["Requires-Python"].removeprefix(">=")
+    new_enough = sys.version_info >= tuple(map(int, asked.split(".")))
+    yield Check(
+        "Python",
+        new_enough,
+        f"{running} (needs {asked} or newer)",
+        "" if new_enough else f"create an environment with Python {asked}: see environment.yml",
+        required=True,
+    )
+    for requirement in distribution.requires or ():
+        pinned, _, marker = requirement.partition(";")
+        if "extra" not in marker:
+            yield _dependency(*pinned.replace(" ", "").split("=="))
+
+
+def _dependency(name: str, wanted: str) -> Check:
+    """Another version is worth a word, and may work; a package that is not there cannot."""
+    remedy = f"python -m pip install {name}=={wanted}"
+    try:
+        installed = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return Check(name, False, f"not installed (needs {wanted})", remedy, required=True)
+    # A local label such as +cpu names a build of the same version.
+    if installed.partition("+")[0] == wanted:
+        return Check(name, True, installed, "", required=True)
+    return Check(name, False, f"{installed} (tested with {wanted})", remedy, required=False)
+
+
+def _torch() -> Check:
+    try:
+        import torch  # noqa: PLC0415 - doctor must also speak where torch does not load
+    except (ImportError, OSError) as error:
+        return Check("torch computes", False, f"does not load: {error}", INSTALL, required=True)
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    detail = f"CPU {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
+    return Check(
+        "torch computes",
+        True,
+        f"{detail}, GPU {', '.join(gpus) or 'none (not needed)'}",
+        "",
+        required=True,
+    )
+
+
+def _cores() -> Check:
+    """Cores this process may use, which a container or a batch system can limit."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
+    usable = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return Check("cores", True, f"{usable} of {os.cpu_count()} usable", "", required=False)
+
+
+def _memory() -> Check:
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    ok = total >= LEAST_MEMORY
+    remedy = "" if ok else "lower model.width and the number of workers"
+    return Check("memory", ok, f"{total / GIB:.1f} GiB", remedy, required=False)
+
+
+def _disk(folder: Path) -> Check:
+    free = shutil.disk_usage(folder).free
+    ok = free >= LEAST_DISK
+    remedy = "" if ok else f"free {LEAST_DISK / GIB:.0f} GiB, or give --out on another disk"
+    return Check(
+        "disk", ok, f"{free / GIB:.1f} GiB free at {folder.resolve()}", remedy, required=False
+    )
+
+
+def _writable(runs: Path) -> Check:
+    """A file is really made: permission bits do not tell about full or read-only disks."""
+    place = runs if runs.exists() else runs.parent
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            return Check("run folder", True, f"{runs} can be written", "", required=True)
+    except OSError as error:
+        return Check(
+            "run folder",
+            False,
+            f"{place}: {error.strerror}",
+            "work in a folder of your own, or give --out",
+            required=True,
+        )
+
+
+def _omniglot() -> Check:
+    """Both archives, or the folders unpacked from them, where a run would look for them."""
+    remedy = "airmeta fetch FOLDER, then set AIRMETA_DATA=FOLDER (glyphs need no data)"
+    try:
+        from fl_core.tasks import omniglot  # noqa: PLC0415 - needs numpy and PIL
+
+        place = omniglot.locate()
+    except (ImportError, InputError) as error:
+        return Check("Omniglot", False, str(error).partition(";")[0], remedy, required=False)
+    there = {path.name.removesuffix(".zip") for path in place.iterdir()}
+    missing = ", ".join(sorted(set(omniglot.MD5) - there))
+    if missing:
+        return Check("Omniglot", False, f"{place} lacks {missing}", remedy, required=False)
+    return Check("Omniglot", True, str(place), "", required=False)
+
+
+def _radios() -> Iterator[Check]:
+    for name, (module, drives, remedy) in RADIO_SDKS.items():
+        there = importlib.util.find_spec(module) is not None
+        detail = "installed" if there else "not installed; not needed for the simulated channel"
+        yield Check(f"{name} ({drives})", there, detail, "" if there else remedy, required=False)

@@ -1,0 +1,134 @@
+import importlib.metadata
+import io
+import tomllib
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from testbed.doctor import Check, checks, render
+
+ROOT = Path(__file__).parents[2]
+
+
+def found(name: str, folder: Path) -> Check:
+    return next(check for check in checks(folder) if check.name.startswith(name))
+
+
+def test_every_pinned_dependency_of_the_project_is_looked_at(tmp_path: Path) -> None:
+    pins = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    names = {check.name for check in checks(tmp_path)}
+    assert {pin.partition("==")[0] for pin in pins} <= names
+
+
+def test_development_tools_are_not_asked_for(tmp_path: Path) -> None:
+    assert "hypothesis" not in {check.name for check in checks(tmp_path)}
+
+
+def test_a_check_that_is_not_ok_names_a_remedy(tmp_path: Path) -> None:
+    assert all(check.ok or check.remedy for check in checks(tmp_path))
+
+
+def with_version(monkeypatch: pytest.MonkeyPatch, package: str, version: str | None) -> None:
+    real = importlib.metadata.version
+
+    def fake(name: str) -> str:
+        if name != package:
+            return real(name)
+        if version is None:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return version
+
+    monkeypatch.setattr(importlib.metadata, "version", fake)
+
+
+def test_a_missing_dependency_is_fatal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with_version(monkeypatch, "ducc0", None)
+    check = found("ducc0", tmp_path)
+    assert not check.ok and check.required
+    assert "pip install ducc0==" in check.remedy
+
+
+def test_another_version_is_a_warning_with_both_versions(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with_version(monkeypatch, "numpy", "1.24.0")
+    check = found("numpy", tmp_path)
+    assert not check.ok and not check.required
+    assert "1.24.0" in check.detail and check.remedy.endswith(check.detail.split()[-1].rstrip(")"))
+
+
+def test_a_build_label_is_the_same_version(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pin = next(p for p in importlib.metadata.requires("airmeta") or [] if p.startswith("torch=="))
+    with_version(monkeypatch, "torch", pin.partition("==")[2] + "+cu130")
+    assert found("torch", tmp_path).ok
+
+
+def test_outside_an_installation_the_package_itself_is_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def nothing(name: str) -> importlib.metadata.Distribution:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "distribution", nothing)
+    check = found("airmeta", tmp_path)
+    assert not check.ok and check.required and "pip install" in check.remedy
+
+
+def test_run_folder_is_written_to_and_left_clean(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    assert found("run folder", tmp_path).ok
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_a_file_in_the_way_of_the_run_folder_is_found(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("not a folder")
+    check = found("run folder", tmp_path)
+    assert not check.ok and check.required
+
+
+def test_a_full_disk_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage(10 * 2**30, 10 * 2**30, 2**20))
+    check = found("disk", tmp_path)
+    assert not check.ok and not check.required and check.remedy
+
+
+@pytest.mark.parametrize("ending", ["", ".zip"])
+def test_omniglot_is_found_whole_or_reported_by_part(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ending: str
+) -> None:
+    monkeypatch.setenv("AIRMETA_DATA", str(tmp_path / "data"))
+    assert not found("Omniglot", tmp_path).ok
+    (tmp_path / "data" / f"images_background{ending}").mkdir(parents=True)
+    assert "images_evaluation" in found("Omniglot", tmp_path).detail
+    (tmp_path / "data" / f"images_evaluation{ending}").mkdir()
+    check = found("Omniglot", tmp_path)
+    assert check.ok and check.detail == str(tmp_path / "data") and not check.required
+
+
+def test_a_radio_sdk_is_never_required_and_seen_when_it_is_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    package = tmp_path / "site" / "uhd"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise RuntimeError('doctor must not import it')")
+    monkeypatch.syspath_prepend(str(package.parent))
+    check = found("uhd", tmp_path)
+    assert check.ok and not check.required
+    assert not found("pyadi-iio", tmp_path).required
+
+
+def test_the_table_shows_every_check_and_takes_brackets_literally() -> None:
+    listed = [
+        Check("fine", True, "1.0", "", required=True),
+        Check("broken", False, "path [bold] here", "do this", required=True),
+        Check("optional", False, "absent", "or that", required=False),
+    ]
+    console = Console(width=120, file=io.StringIO())
+    console.print(render(listed))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    rows = [line for line in text.splitlines() if line.strip()][1:]
+    assert [row.strip()[0] for row in rows] == ["✓", "✗", "–"]
+    assert "path [bold] here" in text and "do this" in text and "or that" in text
