@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import sqrt
-from typing import Any, Literal
+from typing import Any
 
 import ducc0
 import numpy as np
@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 RealArray = npt.NDArray[np.floating[Any]]
 ComplexArray = npt.NDArray[np.complexfloating[Any, Any]]
-Rows = Literal["half", "full"]
 
 
 def rotate(signal: RealArray, out: RealArray | None = None) -> RealArray:
@@ -67,6 +66,38 @@ class Equations:
         """Number m of real equations."""
         return int(np.count_nonzero(self.observed))
 
+    @property
+    def undersampling(self) -> float:
+        """m / D: 1 when B is invertible."""
+        return self.count / self.observed.size
+
+    @property
+    def uniform(self) -> bool:
+        """Whether all equations are equally noisy."""
+        noise = self.noise_var[self.observed > 0]
+        return bool(np.ptp(noise) <= 1e-6 * noise.max())
+
+    def precision(self) -> RealArray:
+        """Relative weight of each equation, 1/noise up to a factor; 0 where nothing was measured.
+
+        Noise below a millionth of the largest counts as that, so that none takes all the weight.
+        """
+        largest = float(self.noise_var.max())
+        if largest == 0:
+            return self.observed
+        weights: RealArray = self.observed / (self.noise_var / largest + 1e-6)
+        return weights
+
+    def signal_power(self) -> float:
+        """Mean square of the D entries of x, at least a thousandth of what was received.
+
+        Weighting by precision keeps a faded symbol from drowning the rest.
+        """
+        weights = self.precision()
+        total = float(weights.sum(dtype=np.float64))
+        received = float(np.dot(weights, np.square(self.values))) / total
+        return max(received - float(np.dot(weights, self.noise_var)) / total, 1e-3 * received)
+
 
 class PartialDFT:
     """The compression A: real [d] to complex [M], ``A x = F[rows] (signs * x) / sqrt(2)``.
@@ -102,7 +133,7 @@ class PartialDFT:
         dim: int,
         num_symbols: int,
         rng: np.random.Generator,
-        rows: Rows = "half",
+        rows: str = "half",
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
         if dim < 2:

@@ -52,14 +52,9 @@ class _LinearStage:
     def __init__(self, equations: Equations) -> None:
         self.equations = equations
         self.length = equations.values.size
-        noise, observed = equations.noise_var, equations.observed
-        self.uniform = bool(np.ptp(noise[observed > 0]) <= 1e-6 * noise.max())
-        # Weighting by precision keeps a faded symbol from drowning the estimate of the power.
-        self.weights = observed if self.uniform else observed / (noise + 1e-6 * noise.max())
+        self.uniform = equations.uniform
+        self.weights = equations.observed
         self._normalise()
-        energy = float(np.square(equations.values).dot(self.weights)) / self.length
-        noise_energy = float(noise.dot(self.weights)) / self.length
-        self.power = max(energy - noise_energy, 1e-3 * energy)
 
     def weigh(self, v2: float) -> None:
         """Set W for errors of variance v2 in x."""
@@ -125,7 +120,7 @@ def oamp(
         noise_var: E|z|^2 per complex symbol, or one per symbol, [M].
         denoiser: the prior.
         max_iterations: limit, >= 1; 4 to 16 are used, 30 to 50 near the transition.
-        learn: start the prior blindly from the data and refine it by EM; else use it as it is.
+        learn: start the prior blindly from the data and fit it as r improves; else keep it.
 
     Source:
         Ma and Ping, "Orthogonal AMP", IEEE Access 2017; Rangan, Schniter, Fletcher, "Vector AMP",
@@ -138,9 +133,9 @@ def oamp(
     spectrum, r, best, trial = np.zeros((4, length), operator.dtype)
     if not equations.values.any():
         return Estimate(best[:dim], 0.0, (), 0, True, False, 0.0, 0.0)
-    linear = _LinearStage(equations)
+    linear, power = _LinearStage(equations), equations.signal_power()
     prior, tau2s, errors = denoiser, list[float](), list[float]()
-    alpha, beta, v2, best_tau2, failures = 0.0, 0.0, linear.power, float("inf"), 0
+    alpha, beta, v2, best_tau2, failures = 0.0, 0.0, power, float("inf"), 0
     predicted, interference, density, converged = 1.0, 0.0, 0.0, False
     while len(tau2s) < max_iterations and failures < _PATIENCE and not converged:
         linear.weigh(v2)
@@ -148,6 +143,8 @@ def oamp(
         unrotate(spectrum, out=r)
         if learn and not tau2s:
             prior = prior.blind(r[:dim], tau2)
+        if learn:
+            prior = prior.refit(r[:dim], tau2)
         outcome = prior.denoise(r[:dim], tau2, out=trial[:dim])
         # Averages over all D entries: those behind x are known zeros.
         divergence = min(outcome.divergence, 0.999) * dim / length
@@ -171,13 +168,13 @@ def oamp(
     noise = linear.noise / length
     return Estimate(
         x=best[:dim] * operator.signs,
-        nmse_predicted=predicted / linear.power,
+        nmse_predicted=predicted / power,
         tau2=tuple(tau2s),
         iterations=len(tau2s),
         converged=converged,
-        beyond_transition=interference > noise + _RECOVERED * linear.power,
+        beyond_transition=interference > noise + _RECOVERED * power,
         density=density,
-        signal_power=linear.power * length / dim,
+        signal_power=power * length / dim,
     )
 
 
