@@ -23,8 +23,8 @@ FloatArray = npt.NDArray[np.float32]
 IndexArray = npt.NDArray[np.int64]
 
 # IEEE-754: without the sign bit, float32 numbers order like their bit patterns, and everything
-# from infinity upwards is not finite.
-_MAGNITUDE_BITS = np.uint32(0x7FFF_FFFF)
+# from infinity upwards is not finite. Comparing patterns thus finds what is undefined on the way.
+_MAGNITUDE_BITS = np.int32(0x7FFF_FFFF)
 _INFINITY_BITS = 0x7F80_0000
 
 _BLOCK = 1 << 17  # entries scanned at once; the temporaries stay in the second-level cache
@@ -90,7 +90,7 @@ class TopK:
             ValueError: v is no float32 vector, or an entry is infinite or not a number.
         """
         _require_vector(v, self.k)
-        bits = v.view(np.uint32)
+        bits = v.view(np.int32)
         candidates = _at_least(bits, _guess_threshold(bits, self.k))
         if candidates.size < self.k:
             candidates = np.arange(v.size)
@@ -133,7 +133,7 @@ def withhold(update: FloatArray, memory: FloatArray | None) -> FloatArray:
     return update.copy() if memory is None else memory + update
 
 
-def _guess_threshold(bits: npt.NDArray[np.uint32], k: int) -> int:
+def _guess_threshold(bits: npt.NDArray[np.int32], k: int) -> int:
     """Magnitude bits that k entries or a few more are very likely to reach; 0 for all entries."""
     if bits.size < _SMALLEST_SAMPLED:
         return 0
@@ -146,18 +146,20 @@ def _guess_threshold(bits: npt.NDArray[np.uint32], k: int) -> int:
     return int(np.partition(sample, sample.size - rank)[sample.size - rank])
 
 
-def _at_least(bits: npt.NDArray[np.uint32], threshold: int) -> IndexArray:
+def _at_least(bits: npt.NDArray[np.int32], threshold: int) -> IndexArray:
     """Ascending indices whose magnitude bits reach the threshold."""
     if threshold == 0:
         return np.arange(bits.size)
-    magnitudes = np.empty(_BLOCK, np.uint32)
+    magnitudes = np.empty(_BLOCK, np.int32)
     reached = np.empty(_BLOCK, np.bool_)
     found = []
     for start in range(0, bits.size, _BLOCK):
         block = bits[start : start + _BLOCK]
         np.bitwise_and(block, _MAGNITUDE_BITS, out=magnitudes[: block.size])
         np.greater_equal(magnitudes[: block.size], threshold, out=reached[: block.size])
-        found.append(np.flatnonzero(reached[: block.size]) + start)
+        indices = np.flatnonzero(reached[: block.size])
+        indices += start
+        found.append(indices)
     return np.concatenate(found)
 
 
