@@ -2,7 +2,7 @@
 
 Every alphabet has a style. A character is a few strokes, smooth curves through anchor points.
 Twenty drawers write every character of an alphabet, each with a slant, a size and a pen of their
-own and an unsteady hand.
+own and an unsteady hand. Points of the page are complex numbers: a turn is a product.
 """
 
 from __future__ import annotations
@@ -20,10 +20,23 @@ FINE = 3  # strokes are stamped on a grid this much finer, then averaged: antial
 DRAWERS = 20
 CHARACTERS = 20
 ALPHABETS = 24  # of each of training and held out
-POINTS = 4  # anchor points of a stroke
-SAMPLES = 64  # points of a stroke on paper
+ANCHORS = 6  # of a stroke
+SAMPLES = 88  # points of a stroke on paper
+# How a stroke turns from step to step, as shares of its total turn; then the range of that total
+# in rad, and the range of its length as a multiple of a character's height.
+STROKES = (
+    ((0.25, 0.25, 0.25, 0.25), (-0.3, 0.3), (0.45, 1.0)),  # bar
+    ((0.25, 0.25, 0.25, 0.25), (-0.6, 0.6), (0.1, 0.3)),  # tick
+    ((0.25, 0.25, 0.25, 0.25), (1.4, 3.4), (0.7, 1.3)),  # arc
+    ((0.25, 0.25, 0.25, 0.25), (4.2, 5.6), (0.9, 1.8)),  # loop
+    ((0.5, 0.3, -0.4, -0.4), (2.0, 4.0), (0.8, 1.5)),  # wave
+    ((0.0, 0.1, 0.3, 0.6), (1.6, 4.0), (0.7, 1.3)),  # hook
+    ((0.0, 0.5, 0.5, 0.0), (1.2, 2.4), (0.6, 1.3)),  # corner
+    ((0.9, 0.1, -0.2, -0.8), (1.6, 2.4), (0.9, 1.6)),  # zigzag
+)
 
-Points = NDArray[np.float64]
+Points = NDArray[np.complex128]
+Reals = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -31,22 +44,37 @@ class Style:
     """What characters of one alphabet have in common.
 
     Attributes:
-        strokes: probability of 1, 2, 3 and 4 strokes.
-        roundness: 0 for straight segments between anchors, 1 for smooth curves.
-        bend_rad: how much a stroke turns at an anchor, standard deviation.
-        turn_bias_rad: turning common to a stroke's anchors; large values make loops.
-        reach: length of the step from anchor to anchor, 1 is the height of a character.
+        counts: probability of 1, 2, 3 and 4 strokes.
+        kinds: probability of each of `STROKES`.
+        roundness: how smoothly a pen passes an anchor, 0 gives polygons, 1 smooth curves.
+        upright: probability that a stroke sets off along the vertical.
         joined: probability that a stroke starts on an earlier one.
         pen: radius of the pen in pixels.
     """
 
-    strokes: NDArray[np.float64]
+    counts: Reals
+    kinds: Reals
     roundness: float
-    bend_rad: float
-    turn_bias_rad: float
-    reach: float
+    upright: float
     joined: float
     pen: float
+
+
+@dataclass(frozen=True)
+class Drawers:
+    """How people differ who write the same alphabet.
+
+    Any linear map of the page is z -> a z + b conj(z): a turns and scales, b stretches and slants.
+
+    Attributes:
+        scale: a, one per drawer.
+        slant: b, one per drawer.
+        pen: radius of the pen in pixels, one per drawer.
+    """
+
+    scale: Points
+    slant: Points
+    pen: Reals
 
 
 @functools.lru_cache(maxsize=1)
@@ -56,120 +84,121 @@ def load(seed: int = 0) -> tuple[CharacterSet, CharacterSet]:
     Args:
         seed: another seed, other alphabets.
     """
-    alphabets = [
-        write_alphabet(np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,))))
-        for index in range(2 * ALPHABETS)
-    ]
-    names = tuple(
-        f"alphabet{index:02d}" for index in range(2 * ALPHABETS) for _ in range(CHARACTERS)
+    training, heldout = (
+        CharacterSet(
+            np.concatenate([write_alphabet(np.random.default_rng([seed, n])) for n in numbers]),
+            tuple(f"alphabet{n:02d}" for n in numbers for _ in range(CHARACTERS)),
+        )
+        for numbers in (range(ALPHABETS), range(ALPHABETS, 2 * ALPHABETS))
     )
-    half = ALPHABETS * CHARACTERS
-    return (
-        CharacterSet(np.concatenate(alphabets[:ALPHABETS]), names[:half]),
-        CharacterSet(np.concatenate(alphabets[ALPHABETS:]), names[half:]),
-    )
+    return training, heldout
 
 
 def write_alphabet(rng: np.random.Generator) -> NDArray[np.uint8]:
     """uint8 [characters, drawings, 28, 28], ink 255 on 0; drawing i is by drawer i throughout."""
-    style = _invent_style(rng)
-    slant = rng.normal(0, 0.12, DRAWERS)
-    turn = rng.normal(0, 0.08, DRAWERS)
-    size = rng.lognormal(0, 0.12, (DRAWERS, 2))
-    pen = style.pen * rng.lognormal(0, 0.12, DRAWERS)
-    hands = size[:, :, None] * _shear(slant) @ _rotation(turn)
-    return np.stack(
-        [_write(_invent_character(style, rng), style, hands, pen, rng) for _ in range(CHARACTERS)]
+    style = Style(
+        counts=rng.dirichlet([2.0, 5.0, 3.0, 1.0]),
+        kinds=rng.dirichlet(np.full(len(STROKES), 0.7)),
+        roundness=float(rng.choice([0.3, 0.8, 1.0])),
+        upright=rng.uniform(0.3, 0.8),
+        joined=rng.uniform(0.4, 0.9),
+        pen=rng.uniform(0.7, 0.88),
     )
-
-
-def _invent_style(rng: np.random.Generator) -> Style:
-    return Style(
-        strokes=rng.dirichlet([2.0, 4.0, 3.0, 1.0]),
-        roundness=float(rng.choice([0.25, 1.0, 1.0])),
-        bend_rad=rng.uniform(0.3, 0.9),
-        turn_bias_rad=rng.uniform(0.2, 1.1),
-        reach=rng.uniform(0.28, 0.42),
-        joined=rng.uniform(0.3, 0.9),
-        pen=rng.uniform(0.65, 0.85),
+    drawers = Drawers(
+        scale=rng.lognormal(0, 0.16, DRAWERS) * np.exp(1j * rng.normal(0, 0.09, DRAWERS)),
+        slant=_gaussian(0.09, (DRAWERS,), rng),
+        pen=style.pen * rng.lognormal(0, 0.1, DRAWERS),
     )
+    characters = (_invent_character(style, rng) for _ in range(CHARACTERS))
+    return np.stack([_write(anchors, style, drawers, rng) for anchors in characters])
 
 
 def _invent_character(style: Style, rng: np.random.Generator) -> Points:
-    """Anchors [strokes, POINTS, 2] in a unit square centred on the origin."""
+    """Anchors [strokes, ANCHORS], centred on the origin, the larger side of their box 1."""
     strokes: list[Points] = []
-    for _ in range(1 + int(rng.choice(4, p=style.strokes))):
+    for _ in range(1 + int(rng.choice(len(style.counts), p=style.counts))):
         if strokes and rng.random() < style.joined:
-            start = strokes[rng.integers(len(strokes))][rng.integers(POINTS)]
+            start = rng.choice(strokes[rng.integers(len(strokes))])
         else:
-            start = rng.uniform(-0.5, 0.5, 2)
-        # Writing runs along the page's axes more often than not.
-        heading = rng.integers(4) * np.pi / 2 + rng.normal(0, 0.25)
-        bias = rng.normal(0, style.turn_bias_rad)
-        turns = bias + rng.normal(0, style.bend_rad, POINTS - 1)
-        turns[0] = 0
-        headings = heading + np.cumsum(turns)
-        lengths = style.reach * rng.lognormal(0, 0.3, (POINTS - 1, 1))
-        steps = lengths * np.stack([np.cos(headings), np.sin(headings)], axis=1)
-        strokes.append(np.concatenate([start[None], start + np.cumsum(steps, axis=0)]))
+            start = complex(*rng.uniform(-0.5, 0.5, 2))
+        strokes.append(start + _invent_stroke(style, rng))
     anchors = np.stack(strokes)
-    low, high = anchors.min(axis=(0, 1)), anchors.max(axis=(0, 1))
-    # Fill the page as a writer would, but leave flat characters flat.
-    centred: Points = anchors - (low + high) / 2
-    return centred / max(float((high - low).max()), 0.6)
+    low, high = _corners(anchors.reshape(1, -1))
+    side = max(np.ptp([low.real, high.real]), np.ptp([low.imag, high.imag]))
+    centred: Points = (anchors - (low + high) / 2) / max(side, 0.35)  # a lone tick stays small
+    return centred
+
+
+def _invent_stroke(style: Style, rng: np.random.Generator) -> Points:
+    """Anchors [ANCHORS] of a stroke that starts at the origin."""
+    shares, totals, lengths = STROKES[rng.choice(len(STROKES), p=style.kinds)]
+    axis = np.pi / 2 if rng.random() < style.upright else 0.0
+    heading = axis + np.pi * rng.integers(2) + rng.normal(0, 0.3)
+    # Curvature varies along a stroke, or every arc would be a part of a circle.
+    turn = rng.uniform(*totals) * rng.choice([-1, 1]) * rng.lognormal(0, 0.35, ANCHORS - 2)
+    headings = heading + np.cumsum([0.0, *(turn * np.array(shares))])
+    steps = rng.uniform(*lengths) / (ANCHORS - 1) * rng.lognormal(0, 0.25, ANCHORS - 1)
+    return np.cumsum([0.0, *(steps * np.exp(1j * headings))])
 
 
 def _write(
-    anchors: Points, style: Style, hands: Points, pen: Points, rng: np.random.Generator
+    anchors: Points, style: Style, drawers: Drawers, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
     """One character by every drawer, uint8 [drawers, 28, 28]."""
-    drawers = len(hands)
-    shaky = anchors + rng.normal(0, 0.035, (drawers, *anchors.shape))
-    shaky += rng.normal(0, 0.03, (drawers, len(anchors), 1, 2))  # a stroke slips as a whole
-    paths = _curve(shaky, style.roundness).reshape(drawers, -1, 2)
-    paths = paths @ hands.swapaxes(1, 2)
-    middle = (paths.max(axis=1, keepdims=True) + paths.min(axis=1, keepdims=True)) / 2
-    paths += rng.normal(0, 0.03, (drawers, 1, 2)) - middle
-    extent = np.abs(paths).max(axis=(1, 2), keepdims=True)
-    paths *= np.minimum(1, 0.56 / extent)  # nothing leaves the page
-    return _stamp((0.5 + 0.8 * paths) * SIDE, pen)
+    # A hand errs in proportion to the stroke, and an error bends all of the stroke that follows.
+    steps = np.diff(anchors, axis=1)
+    wander = np.cumsum(rng.normal(0, 0.12, (DRAWERS, *steps.shape)), axis=2)
+    steps = steps * np.exp(1j * wander) * rng.lognormal(0, 0.12, wander.shape)
+    starts = anchors[:, :1] + _gaussian(0.03, (DRAWERS, len(anchors), 1), rng)
+    shaky = np.concatenate([starts, starts + np.cumsum(steps, axis=2)], axis=2)
+    paths = _curve(shaky, style.roundness).reshape(DRAWERS, -1)
+    paths = drawers.scale[:, None] * paths + drawers.slant[:, None] * paths.conj()
+    low, high = _corners(paths)
+    paths += _gaussian(0.08, low.shape, rng) - (low + high) / 2
+    low, high = _corners(paths)
+    extent = np.max(np.abs([low.real, low.imag, high.real, high.imag]), axis=0)
+    inside = paths * np.minimum(1, 0.56 / extent)  # nothing leaves the page
+    return _stamp(SIDE * (0.5 + 0.5j + 0.75 * inside), drawers.pen)
 
 
 def _curve(anchors: Points, roundness: float) -> Points:
-    """Cardinal spline through anchors [..., POINTS, 2], as [..., SAMPLES, 2]."""
-    position = np.linspace(0, POINTS - 1, SAMPLES)
-    piece = np.minimum(position.astype(int), POINTS - 2)
-    t = (position - piece)[:, None]
-    tangents = roundness * np.gradient(anchors, axis=-2)
-    start, end = anchors[..., piece, :], anchors[..., piece + 1, :]
-    leave, arrive = tangents[..., piece, :], tangents[..., piece + 1, :]
-    rise = t * t * (3 - 2 * t)
-    chord: Points = start + rise * (end - start)
+    """Cardinal splines through anchors [..., ANCHORS], as [..., SAMPLES]."""
+    position = np.linspace(0, ANCHORS - 1, SAMPLES)
+    piece = np.minimum(position.astype(int), ANCHORS - 2)
+    t = position - piece
+    tangents: Points = roundness * np.gradient(anchors, axis=-1)
+    start, end = anchors[..., piece], anchors[..., piece + 1]
+    chord: Points = start + t * t * (3 - 2 * t) * (end - start)
+    leave, arrive = tangents[..., piece], tangents[..., piece + 1]
     bow: Points = t * (1 - t) ** 2 * leave - t * t * (1 - t) * arrive
     return chord + bow
 
 
-def _stamp(paths: Points, pen: Points) -> NDArray[np.uint8]:
-    """Press a round pen on paths [drawers, points, 2] in pixels; uint8 [drawers, 28, 28]."""
+def _stamp(paths: Points, pen: Reals) -> NDArray[np.uint8]:
+    """Press a round pen on paths [drawers, points] in pixels; uint8 [drawers, 28, 28]."""
     fine = SIDE * FINE
-    reach = int(np.ceil(pen.max() * FINE))
-    offsets = np.stack(np.meshgrid(*2 * [np.arange(-reach, reach + 1)]), axis=-1).reshape(-1, 2)
-    nearest = np.clip(np.rint(paths * FINE).astype(int), reach, fine - 1 - reach)
-    paper = np.zeros((len(paths), fine, fine), np.uint8)
-    for sheet, points, radius in zip(paper, nearest, pen * FINE, strict=True):
-        touched = points[:, None] + offsets[(offsets**2).sum(axis=1) <= radius**2]
-        sheet[touched[..., 1], touched[..., 0]] = 255
+    paper = np.zeros((len(paths), fine * fine), np.uint8)
+    x, y = (np.rint(part * FINE).astype(np.intp) for part in (paths.real, paths.imag))
+    offsets = np.arange(-fine // 2, fine // 2)
+    distance = np.hypot(*np.meshgrid(offsets, offsets))
+    for sheet, centres, radius in zip(paper, y * fine + x, pen * FINE, strict=True):
+        rows, columns = np.nonzero(distance <= radius)
+        disc = offsets[rows] * fine + offsets[columns]
+        sheet[centres[:, None] + disc] = 255
     blocks = paper.reshape(len(paths), SIDE, FINE, SIDE, FINE)
     ink: NDArray[np.uint8] = blocks.mean(axis=(2, 4)).astype(np.uint8)
     return ink
 
 
-def _rotation(angles_rad: Points) -> Points:
-    cos, sin = np.cos(angles_rad), np.sin(angles_rad)
-    return np.stack([np.stack([cos, -sin], axis=-1), np.stack([sin, cos], axis=-1)], axis=-2)
+def _corners(points: Points) -> tuple[Points, Points]:
+    """Lowest and highest corner of the box around points [n, points], each [n, 1]."""
+    x, y = points.real, points.imag
+    low: Points = x.min(axis=1, keepdims=True) + 1j * y.min(axis=1, keepdims=True)
+    high: Points = x.max(axis=1, keepdims=True) + 1j * y.max(axis=1, keepdims=True)
+    return low, high
 
 
-def _shear(slants: Points) -> Points:
-    matrices = np.broadcast_to(np.eye(2), (len(slants), 2, 2)).copy()
-    matrices[:, 0, 1] = slants
-    return matrices
+def _gaussian(spread: float, shape: tuple[int, ...], rng: np.random.Generator) -> Points:
+    """Points around the origin, standard deviation `spread` along each axis."""
+    around: Points = rng.normal(0, spread, (*shape, 2)) @ np.array([1, 1j])
+    return around
