@@ -18,7 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fl_core.power import ComplexArray
+from fl_core.round import Combined, Devices, Lap, Memory, Vector
 from fl_core.sparsifier import FloatArray, TopK, withhold
+from fl_core.streams import stream
+from fl_core.uplink import Uplink
 
 _SCALE_BITS = 32
 _MAX_BITS_PER_VALUE = 16
@@ -88,6 +91,58 @@ def digital_round(
             entries[i], bits[i] = k, message_bits(k, dim, bits_per_value)
         kept[i] = owed - sent[i]
     return DigitalRound(sent, kept, bits, entries)
+
+
+@dataclass(frozen=True)
+class DigitalAccess:
+    """The scheme: every round of updates by `digital_round`, averaged at the server.
+
+    The average is over all r active devices, and a device in a fade, which sends little or
+    nothing, catches up from its memory. Rates follow the sounded gains, taken as exact.
+
+    Attributes:
+        run_seed: of the run, for stochastic rounding.
+        uplink: the air, for gains and noise; nothing is superposed on it.
+        num_symbols: M, channel uses of a round.
+        power: P, power limit per symbol.
+        bits_per_value: b, 2..16.
+    """
+
+    run_seed: int
+    uplink: Uplink
+    num_symbols: int
+    power: float
+    bits_per_value: int = 4
+
+    def combine(
+        self, round_index: int, devices: Devices, updates: Vector, memory: Memory, lap: Lap
+    ) -> Combined:
+        """Send `updates` one device after the other; see the class."""
+        nothing = np.zeros(updates.shape[1], np.float32)
+        done = digital_round(
+            updates,
+            np.stack([memory.get(int(i), nothing) for i in devices]),
+            self.uplink.sound(round_index, devices),
+            noise_var=self.uplink.noise_var,
+            power=self.power,
+            num_symbols=self.num_symbols,
+            rng=stream(self.run_seed, "digital rounding", round_index),
+            bits_per_value=self.bits_per_value,
+        )
+        lap("digital")
+        took_part = done.entries > 0
+        return Combined(
+            done.sent.mean(axis=0, dtype=np.float32),
+            {int(i): left for i, left in zip(devices, done.memories, strict=True)},
+            self.num_symbols,
+            {
+                "union_density": float(np.count_nonzero(done.sent.any(axis=0)) / nothing.size),
+                "participation": float(np.mean(took_part)),
+                "entries_per_device": float(np.mean(done.entries)),
+                "bits_per_device": float(np.mean(done.bits)),
+                "failed": not bool(took_part.any()),
+            },
+        )
 
 
 def shannon_rates(

@@ -1,3 +1,4 @@
+import json
 import math
 
 import numpy as np
@@ -6,12 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fl_core.baselines.digital import (
+    DigitalAccess,
     digital_round,
     entries_that_fit,
     message_bits,
     quantise,
     shannon_rates,
 )
+from sim_fallback.symbol_uplink import SymbolUplink
 
 SEEDS = st.integers(0, 2**32)
 WIDTHS = st.integers(2, 16)
@@ -155,3 +158,35 @@ def test_inputs_stay_as_they_are():
 def test_what_makes_no_round(change, message):
     with pytest.raises(ValueError, match=message):
         a_round(**change)
+
+
+def an_access(snr_db=20.0):
+    return DigitalAccess(3, SymbolUplink(3, 8, snr_db), num_symbols=400, power=1.0)
+
+
+def test_access_delivers_the_mean_and_remembers_the_rest():
+    rng = np.random.default_rng(0)
+    devices, memory, delivered = np.array([1, 4, 6]), {}, np.zeros(300)
+    total, stages = np.zeros(300), []
+    for t in range(40):
+        updates = rng.standard_normal((3, 300)).astype(np.float32)
+        got = an_access().combine(t, devices, updates, memory, stages.append)
+        memory = got.memory
+        total += updates.mean(axis=0)
+        delivered += got.mean_update
+        assert got.symbols == 400
+        assert got.record["entries_per_device"] > 0
+        assert not got.record["failed"]
+    assert set(memory) == {1, 4, 6}
+    kept = np.mean(list(memory.values()), axis=0)
+    np.testing.assert_allclose(delivered + kept, total, atol=1e-4)
+    assert stages == ["digital"] * 40
+    json.dumps(got.record)
+
+
+def test_access_fails_where_no_bit_gets_through():
+    updates = np.ones((2, 9), np.float32)
+    got = an_access(snr_db=-60).combine(0, np.array([0, 7]), updates, {}, lambda _: None)
+    assert got.record["failed"]
+    assert not got.mean_update.any()
+    np.testing.assert_array_equal(got.memory[7], updates[1])
