@@ -26,6 +26,13 @@ class Episode:
     query_x: torch.Tensor
     query_y: torch.Tensor
 
+    def to(self, device: str) -> Episode:
+        """The same episode on a torch device; itself when it is there already."""
+        if self.support_x.device == torch.device(device):
+            return self
+        tensors = (self.support_x, self.support_y, self.query_x, self.query_y)
+        return Episode(*(tensor.to(device) for tensor in tensors))
+
 
 def stack(episodes: Sequence[Episode]) -> Episode:
     """T single episodes of equal shapes as one with leading axis T."""

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Makes the virtual environment: system packages if they are missing, then the pinned Python ones.
+set -euo pipefail
+
+venv=$1
+python=${PYTHON:-python3}
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then "$@"; elif command -v sudo >/dev/null; then sudo "$@"; else
+        echo "setup: needs root or sudo to run: $*" >&2
+        exit 1
+    fi
+}
+
+usable() {
+    "$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+}
+
+if ! usable && command -v apt-get >/dev/null; then
+    as_root apt-get update -qq
+    as_root apt-get install -y -qq python3 python3-venv
+fi
+if ! usable; then
+    echo "setup: $python is missing, older than 3.11 or lacks venv." >&2
+    echo "setup: install Python 3.11 or newer, or use 'conda env create -f environment.yml'." >&2
+    exit 1
+fi
+
+[ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+# torch first and alone: pinned, so that nothing that depends on it picks another build.
+torch=$("$venv/bin/python" -c '
+import tomllib
+project = tomllib.load(open("pyproject.toml", "rb"))["project"]
+print(next(d for d in project["dependencies"] if d.startswith("torch==")))')
+"$venv/bin/python" -m pip install -q --disable-pip-version-check "$torch"
+"$venv/bin/python" -m pip install -q --disable-pip-version-check -e '.[dev]'

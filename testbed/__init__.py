@@ -1,0 +1,1 @@
+"""The bench: commands, configuration, run folders and reports. Composes every other package."""

@@ -1,0 +1,5 @@
+"""`python -m testbed` is the `airmeta` command."""
+
+from testbed.cli import main
+
+main()

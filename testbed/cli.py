@@ -1,0 +1,204 @@
+"""The `airmeta` command. Exit codes: 0 done, 1 a check failed, 2 bad input, 130 stopped."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+
+from fl_core.errors import InputError
+from fl_core.tasks.omniglot import download
+from testbed import doctor as doctor_checks
+from testbed import experiment_file, tables
+from testbed.evaluate import evaluate_run
+from testbed.report.html import write_report
+from testbed.report.sweep import write_sweep_report
+from testbed.runs import RunResult, run_with_references
+from testbed.sweep import SWEEP_FILE, Sweep
+from testbed.workers import WorkerLost
+
+STOPPED = 130
+
+app = typer.Typer(
+    help="A testbed for over-the-air federated meta-learning on software-defined radios.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+console = Console()
+messages = Console(stderr=True)
+
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the figures as JSON on stdout.")]
+Out = Annotated[Path | None, typer.Option(help="Folder to write; default runs/NAME.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on where the run was stopped.")]
+
+RUN_EXAMPLE = "Example: `airmeta run demo rounds=60 channel.snr_db=10 --out runs/noisy`"
+
+
+@app.command(epilog="Example: `airmeta demo`")
+def demo(overrides: Overrides = None, out: Out = None, as_json: Json = False) -> None:
+    """Pre-train on a drawn alphabet over a simulated channel, beside its references."""
+    config = experiment_file.read("demo").config(overrides or [])
+    _present(run_with_references(config, out, False, _progress(as_json)), as_json)
+
+
+@app.command(epilog=RUN_EXAMPLE)
+def run(
+    experiment: Annotated[str, typer.Argument(help="A shipped name or the path of a .yaml file.")],
+    overrides: Overrides = None,
+    out: Out = None,
+    resume: Resume = False,
+    as_json: Json = False,
+) -> None:
+    """Run one experiment and its references into a run folder, with a report."""
+    source = experiment_file.read(experiment)
+    if source.axes:
+        raise InputError(
+            f"{source.source}: has a sweep: section; run its grid with `airmeta sweep {experiment}`"
+        )
+    config = source.config(overrides or [])
+    _present(run_with_references(config, out, resume, _progress(as_json)), as_json)
+
+
+@app.command(
+    epilog="Example: `airmeta sweep omniglot-5w1s channel.snr_db=10,19,30 seed=0,1,2 --jobs 2`"
+)
+def sweep(
+    experiment: Annotated[str, typer.Argument(help="A shipped name or the path of a .yaml file.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=V1,V2]...", help="Axes of the grid, and fixed settings."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder; default sweeps/NAME.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Cells run at the same time.")] = 2,
+    as_json: Json = False,
+) -> None:
+    """Run a grid of experiments; the same command again goes on where it stopped."""
+    plan = Sweep.plan(experiment, overrides or [], out)
+    complete = plan.run(jobs, _progress(as_json))
+    report = write_sweep_report(plan.folder) if plan.any_done() else None
+    if as_json:
+        _print_json(plan.as_dict() | {"report": str(report) if report else None})
+    else:
+        console.print(tables.of_sweep(plan))
+        if report:
+            console.print(f"report: {report}")
+    if not complete:
+        raise typer.Exit(STOPPED if plan.interrupted else 1)
+
+
+@app.command(epilog="Example: `airmeta evaluate runs/demo --tasks 2000 --adapt-steps 3`")
+def evaluate(
+    folder: Annotated[Path, typer.Argument(help="A run folder.")],
+    tasks: Annotated[int, typer.Option(min=2, help="Tasks per population.")] = 1000,
+    adapt_steps: Annotated[
+        int | None, typer.Option(min=0, help="Adaptation steps; default as in the run.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Score a run's parameters on many tasks, of training devices and of new ones."""
+    row = evaluate_run(folder, tasks, adapt_steps)
+    if as_json:
+        _print_json(row)
+    else:
+        console.print(tables.of_scores({row["scheme"]: row}))
+
+
+@app.command(epilog="Example: `airmeta report runs/demo`")
+def report(
+    folder: Annotated[Path, typer.Argument(help="A run folder or a sweep folder.")],
+    as_json: Json = False,
+) -> None:
+    """Write report.html from what a run or a sweep left."""
+    is_sweep = (folder / SWEEP_FILE).exists()
+    path = write_sweep_report(folder) if is_sweep else write_report(folder)
+    if as_json:
+        _print_json({"report": str(path)})
+    else:
+        console.print(f"report: {path}")
+
+
+@app.command(epilog="Example: `airmeta doctor`")
+def doctor(as_json: Json = False) -> None:
+    """Check this machine: what is there, what is missing, how to get it."""
+    checks = doctor_checks.checks()
+    if as_json:
+        _print_json({"checks": [vars(check) for check in checks]})
+    else:
+        console.print(doctor_checks.render(checks))
+    if any(check.required and not check.ok for check in checks):
+        raise typer.Exit(1)
+
+
+@app.command(name="list", epilog="Example: `airmeta list`")
+def list_experiments(as_json: Json = False) -> None:
+    """The experiments that come with AirMeta."""
+    shipped = experiment_file.shipped()
+    if as_json:
+        _print_json(shipped)
+    else:
+        console.print(tables.of_experiments(shipped))
+
+
+@app.command(epilog="Example: `airmeta fetch ~/data/omniglot`")
+def fetch(
+    folder: Annotated[Path, typer.Argument(help="Where the two Omniglot archives go.")],
+) -> None:
+    """Download Omniglot's two archives and check them."""
+    download(folder)
+    console.print(f"{folder}: complete; use it with AIRMETA_DATA or task.data")
+
+
+def main() -> None:
+    """Entry point: one line for a mistake of the user, never a traceback."""
+    torch.set_num_threads(1)
+    try:
+        app()
+    except InputError as error:
+        for line in str(error).splitlines():
+            messages.print(f"airmeta: {line}", style="red", markup=False, soft_wrap=True)
+        sys.exit(2)
+    except WorkerLost as error:
+        messages.print(f"airmeta: {error}; `--resume` goes on from the last checkpoint")
+        sys.exit(1)
+
+
+def _progress(as_json: bool) -> Console:
+    """Progress goes to stderr when stdout is for figures."""
+    return messages if as_json else console
+
+
+def _present(result: RunResult, as_json: bool) -> None:
+    if as_json:
+        stopped = result.report is None
+        _print_json(
+            {
+                "folder": str(result.folder),
+                "complete": not stopped,
+                "report": None if stopped else str(result.report),
+                "schemes": result.summaries,
+            }
+        )
+    elif result.report is not None:
+        console.print(tables.of_scores({s: r["final"] for s, r in result.summaries.items()}))
+        console.print(f"report: {result.report}", soft_wrap=True)
+    if result.report is None:
+        messages.print(f"stopped; add --resume --out {result.folder} to go on", soft_wrap=True)
+        raise typer.Exit(STOPPED)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, allow_nan=False))
+
+
+if __name__ == "__main__":
+    main()

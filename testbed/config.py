@@ -1,0 +1,199 @@
+"""What an experiment says: one frozen, validated tree of settings.
+
+Every key has its meaning and default here; `testbed/experiment_file.py` reads the YAML and the
+`key=value` overrides that fill it. Limits that need more than the file (k <= d, M <= d, enough
+drawings of a character) are checked when the experiment is built, before anything is written.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from fl_core.errors import InputError
+
+Scheme = Literal["air", "ideal", "noiseless", "conventional", "digital", "local"]
+
+
+def _level(value: float) -> float:
+    if math.isnan(value) or value == -math.inf:
+        raise ValueError("should be a level in dB; .inf switches the noise off")
+    return value
+
+
+PositiveInt = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class TaskConfig(_Section):
+    """Which few-shot tasks the devices own."""
+
+    family: Literal["glyphs", "omniglot", "sinusoid"] = "glyphs"
+    ways: Annotated[int, Field(ge=2)] = 5
+    shots: PositiveInt = 1
+    queries: PositiveInt = 5  # per class
+    data: str | None = None  # folder of the Omniglot archives; else AIRMETA_DATA, else the cache
+    rotations: bool = True  # 90 degree rotations count as new classes
+    partition: Literal["random", "alphabet"] = "random"
+
+
+class ModelConfig(_Section):
+    """The network that all devices share."""
+
+    name: Literal["conv4", "mlp"] = "conv4"
+    width: PositiveInt = 32  # channels of conv4, hidden units of mlp
+    device: str = "cpu"  # any torch device
+
+
+class LearnerConfig(_Section):
+    """Local meta-learning at a device, and the step sizes."""
+
+    gradient: Literal["exact", "first_order", "hessian_free"] = "exact"
+    adapt_lr: Positive = 0.4  # alpha
+    local_steps: PositiveInt = 1  # Q
+    tasks_per_step: PositiveInt = 1
+    meta_lr: Positive = 0.1  # eta_0
+    schedule: Literal["constant", "inverse", "inverse_sqrt", "cosine"] = "constant"
+    decay_rounds: Positive = 500.0  # rounds after which an inverse schedule has halved
+
+
+class DevicesConfig(_Section):
+    """How many devices there are and how many take part in a round."""
+
+    num_devices: PositiveInt = 100  # n
+    num_active: PositiveInt = 10  # r
+    num_new: PositiveInt = 20  # devices that only appear after pre-training
+
+    @model_validator(mode="after")
+    def _active_exist(self) -> DevicesConfig:
+        if self.num_active > self.num_devices:
+            raise ValueError(
+                f"num_active = {self.num_active} exceeds num_devices = {self.num_devices}"
+            )
+        return self
+
+
+class SparsifierConfig(_Section):
+    """The k-contraction; the long-term memory holds what it leaves out."""
+
+    kind: Literal["topk", "randomk", "identity"] = "topk"
+    density: Fraction = 0.04  # k/d
+    k: PositiveInt | None = None  # entries kept; takes the place of density
+
+    def entries(self, dim: int) -> int:
+        """k for a model of `dim` parameters; InputError when k > d."""
+        k = max(1, round(self.density * dim)) if self.k is None else self.k
+        if k > dim:
+            raise InputError(f"sparsifier.k = {k} exceeds the model's {dim} parameters")
+        return k
+
+
+class CompressionConfig(_Section):
+    """The partial DFT that turns d entries into M symbols."""
+
+    ratio: Fraction = 0.4  # M/d
+    num_symbols: PositiveInt | None = None  # M; takes the place of ratio
+    rows: Literal["half", "full"] = "half"
+
+    def symbols(self, dim: int) -> int:
+        """M for a model of `dim` parameters; InputError when M > d."""
+        m = max(1, round(self.ratio * dim)) if self.num_symbols is None else self.num_symbols
+        if m > dim:
+            raise InputError(f"compression.num_symbols = {m} exceeds the model's {dim} parameters")
+        return m
+
+
+class PowerConfig(_Section):
+    """Power control at the devices."""
+
+    policy: Literal["phase_only", "truncated_inversion", "full_inversion"] = "phase_only"
+    limit: Positive = 1.0  # P, per symbol
+    threshold: NonNegative = 0.3  # |h| below which truncated_inversion is silent
+
+
+class ChannelConfig(_Section):
+    """The symbol-level uplink."""
+
+    fading: Literal["rayleigh", "rician", "awgn"] = "rayleigh"
+    snr_db: Annotated[float, AfterValidator(_level)] = 19.0  # P/sigma^2 of one device
+    rician_k_db: Annotated[float, Field(allow_inf_nan=False)] = 6.0
+    path_loss_spread_db: NonNegative = 0.0  # standard deviation over devices
+    csi_phase_error_deg: NonNegative = 0.0  # standard deviation
+    csi_gain_error_db: NonNegative = 0.0  # standard deviation
+
+
+class ReceiverConfig(_Section):
+    """Recovery of the weighted sum."""
+
+    estimator: Literal["oamp", "iht", "lmmse", "matched_filter"] = "oamp"
+    denoiser: Literal["bernoulli_gaussian", "bimodal", "soft_threshold"] = "bernoulli_gaussian"
+    max_iterations: PositiveInt = 30
+    fail_above_nmse_db: Annotated[float, Field(allow_inf_nan=False)] = -3.0  # as predicted
+
+
+class DigitalConfig(_Section):
+    """The digital baseline."""
+
+    bits_per_value: Annotated[int, Field(ge=2, le=16)] = 4
+
+
+class LocalConfig(_Section):
+    """The baseline without pre-training: each device trains a fresh model on its own shots."""
+
+    lr: Positive = 0.1
+    steps: PositiveInt = 100
+
+
+class EvaluationConfig(_Section):
+    """Adaptation on new tasks of training devices, and on new devices."""
+
+    every: PositiveInt = 100  # rounds
+    tasks: PositiveInt = 200  # per population
+    final_tasks: PositiveInt = 600
+    adapt_steps: PositiveInt = 1
+
+
+class ExperimentConfig(_Section):
+    """One experiment, completely."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    description: str = ""
+    seed: Annotated[int, Field(ge=0)] = 0
+    rounds: PositiveInt = 300
+    workers: PositiveInt = 1  # processes that compute updates; changes speed, never results
+    checkpoint_every: PositiveInt = 100  # rounds
+    scheme: Scheme = "air"
+    references: Annotated[tuple[Scheme, ...], Field(strict=False)] = ()
+    uplink: Literal["symbol"] = "symbol"
+    task: TaskConfig = TaskConfig()
+    model: ModelConfig = ModelConfig()
+    learner: LearnerConfig = LearnerConfig()
+    devices: DevicesConfig = DevicesConfig()
+    sparsifier: SparsifierConfig = SparsifierConfig()
+    compression: CompressionConfig = CompressionConfig()
+    power: PowerConfig = PowerConfig()
+    channel: ChannelConfig = ChannelConfig()
+    receiver: ReceiverConfig = ReceiverConfig()
+    digital: DigitalConfig = DigitalConfig()
+    local: LocalConfig = LocalConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ExperimentConfig:
+        if self.model.name == "conv4" and self.task.family == "sinusoid":
+            raise ValueError("model.name = conv4 needs images; task.family = sinusoid wants mlp")
+        if self.scheme in self.references:
+            raise ValueError(f"references name the scheme itself ({self.scheme})")
+        return self
+
+    def as_reference(self, scheme: Scheme) -> ExperimentConfig:
+        """The same experiment under another scheme, on the same seeds."""
+        return self.model_copy(update={"scheme": scheme, "references": ()})

@@ -1,0 +1,215 @@
+"""An experiment built from its configuration, and the loop that runs it into a run folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fl_core import server
+from fl_core.errors import InputError
+from fl_core.evaluation import Adaptation, Score
+from fl_core.models import build_model
+from fl_core.round import RoundState, play
+from fl_core.round import Scheme as RoundScheme
+from fl_core.streams import torch_stream
+from fl_core.tasks import build_family
+from testbed.config import ExperimentConfig, Scheme
+from testbed.run_folder import RunFolder
+from testbed.schemes import build_scheme
+from testbed.workers import Desk, Learner, Workers
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a watcher sees after each round and each evaluation."""
+
+    scheme: Scheme
+    round_index: int
+    rounds: int
+    row: dict[str, Any] | None = None
+    evaluation: dict[str, Any] | None = None
+
+
+Watch = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    folder: Path
+    complete: bool
+    summary: dict[str, Any] = field(default_factory=dict)
+
+
+class Experiment:
+    """One configuration, ready to run. Building it checks everything and writes nothing."""
+
+    def __init__(self, config: ExperimentConfig) -> None:
+        self.config = config
+        task, devices = config.task, config.devices
+        family = build_family(
+            task.family,
+            num_devices=devices.num_devices,
+            num_new_devices=devices.num_new,
+            ways=task.ways,
+            shots=task.shots,
+            queries=task.queries,
+            seed=config.seed,
+            data=task.data,
+            rotations=task.rotations,
+            partition=task.partition,
+        )
+        model = build_model(config.model.name, family, config.model.width)
+        learner = Learner(
+            variant="plain" if config.scheme == "conventional" else config.learner.gradient,
+            adapt_lr=config.learner.adapt_lr,
+            local_steps=config.learner.local_steps,
+            tasks_per_step=config.learner.tasks_per_step,
+        )
+        self.dim = model.dim
+        self.desk = Desk(family, model, learner, config.seed, config.model.device)
+        self.scheme = build_scheme(config, model.dim)
+        self.meta_lr = server.MetaLearningRate(
+            config.learner.meta_lr,
+            config.learner.schedule,
+            config.learner.decay_rounds,
+            config.rounds,
+        )
+
+    def initial_state(self) -> RoundState:
+        """Seeded initial parameters; the same for every scheme on the same seed."""
+        generator = torch_stream(self.config.seed, "initial parameters")
+        return RoundState(self.desk.model.init(generator).numpy().astype(np.float32))
+
+    def adaptation(self) -> Adaptation:
+        """How new tasks are adapted to; without pre-training a device trains for longer."""
+        config = self.config
+        if config.scheme == "local":
+            return Adaptation(config.local.lr, config.local.steps)
+        return Adaptation(config.learner.adapt_lr, config.evaluation.adapt_steps)
+
+    def run(
+        self, path: Path, resume: bool, watch: Watch, stop: Callable[[], bool]
+    ) -> Outcome:
+        """Run into `path` until the last round, or until `stop()` is true after a round."""
+        folder = RunFolder(path, self.config)
+        state = folder.resume() if resume else None
+        folder.create(self.dim)
+        if state is None:
+            state = self.initial_state()
+        with Workers(self.desk, self.config.workers) as workers:
+            return self._run(folder, state, workers, watch, stop)
+
+    def _run(
+        self,
+        folder: RunFolder,
+        state: RoundState,
+        workers: Workers,
+        watch: Watch,
+        stop: Callable[[], bool],
+    ) -> Outcome:
+        config = self.config
+        rounds = 0 if self.scheme is None else config.rounds
+        every = config.evaluation.every
+        if state.round_index == 0 and rounds > 0:
+            self._evaluate(folder, state, workers, watch, config.evaluation.tasks)
+        while state.round_index < rounds:
+            if stop():
+                folder.save(state)
+                return Outcome(folder.path, complete=False)
+            state = self._round(folder, state, workers, watch)
+            done = state.round_index
+            if done < rounds and done % every == 0:
+                self._evaluate(folder, state, workers, watch, config.evaluation.tasks)
+            if done < rounds and done % config.checkpoint_every == 0:
+                folder.save(state)
+        final = self._evaluate(folder, state, workers, watch, config.evaluation.final_tasks)
+        folder.save(state)
+        summary = {
+            "scheme": config.scheme,
+            "seed": config.seed,
+            "rounds": rounds,
+            "channel_uses": state.channel_uses,
+            "failed_rounds": sum(row["failed"] for row in folder.rows("rounds.jsonl")),
+            "final": final,
+        }
+        folder.finish(summary)
+        return Outcome(folder.path, complete=True, summary=summary)
+
+    def _round(
+        self, folder: RunFolder, state: RoundState, workers: Workers, watch: Watch
+    ) -> RoundState:
+        assert self.scheme is not None
+        config, index = self.config, state.round_index
+        stages = StageTimes()
+        devices = server.draw_devices(
+            config.seed, index, config.devices.num_devices, config.devices.num_active
+        )
+        meta_lr = self.meta_lr(index)
+        updates, losses = workers.updates(state.params, index, devices.tolist(), meta_lr)
+        stages.lap("update")
+        if not np.isfinite(updates).all():
+            raise InputError(
+                f"round {index}: the updates are not finite; learner.meta_lr = "
+                f"{config.learner.meta_lr} or learner.adapt_lr = {config.learner.adapt_lr} "
+                "is too large"
+            )
+        after, combined = play(state, self.scheme, devices, updates, stages.lap)
+        row = {
+            "round": index,
+            "loss": float(losses.mean()),
+            "meta_lr": meta_lr,
+            "update_norm": float(np.linalg.norm(combined.mean_update)),
+            "devices": devices.tolist(),
+            **combined.record,
+            "symbols": combined.symbols,
+            "channel_uses": after.channel_uses,
+        }
+        folder.append("rounds.jsonl", row)
+        folder.append("timings.jsonl", {"round": index, **stages.seconds})
+        watch(Progress(config.scheme, after.round_index, config.rounds, row=row))
+        return after
+
+    def _evaluate(
+        self, folder: RunFolder, state: RoundState, workers: Workers, watch: Watch, tasks: int
+    ) -> dict[str, Any]:
+        train, heldout = workers.scores(state.params, tasks, self.adaptation())
+        row = {
+            "round": state.round_index,
+            "channel_uses": state.channel_uses,
+            "train": train.as_dict(),
+            "heldout": heldout.as_dict(),
+            "gap": generalization_gap(train, heldout),
+        }
+        folder.append("evaluations.jsonl", row)
+        watch(
+            Progress(self.config.scheme, state.round_index, self.config.rounds, evaluation=row)
+        )
+        return row
+
+
+def generalization_gap(train: Score, heldout: Score) -> float:
+    """How much better new tasks of training devices go: in accuracy, or in loss for regression."""
+    if train.accuracy is None or heldout.accuracy is None:
+        return heldout.loss - train.loss
+    return train.accuracy - heldout.accuracy
+
+
+class StageTimes:
+    """Seconds by stage of one round: a stopwatch whose `lap` names the stage that just ended."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        """End the running stage under this name."""
+        now = time.perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
+        self._last = now

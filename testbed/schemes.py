@@ -1,0 +1,76 @@
+"""The scheme an experiment names, composed from fl_core and an uplink."""
+
+from __future__ import annotations
+
+from fl_core.baselines.digital import DigitalAccess
+from fl_core.baselines.ideal import Ideal
+from fl_core.baselines.noiseless import Noiseless
+from fl_core.estimators import build_estimator
+from fl_core.power import build_policy
+from fl_core.round import OverTheAir, Scheme
+from fl_core.sparsifier import Contraction, Identity, RandomK, TopK
+from sim_fallback.symbol_uplink import SymbolUplink
+from testbed.config import ExperimentConfig
+
+
+def build_scheme(config: ExperimentConfig, dim: int) -> Scheme | None:
+    """How updates reach the server; None where there is no pre-training at all (`local`).
+
+    Raises:
+        InputError: k or M exceeds the model's size.
+    """
+    contraction = build_contraction(config, dim)
+    num_symbols = config.compression.symbols(dim)
+    if config.scheme == "local":
+        return None
+    if config.scheme == "ideal":
+        return Ideal()
+    if config.scheme == "noiseless":
+        return Noiseless(config.seed, contraction)
+    uplink = build_uplink(config)
+    if config.scheme == "digital":
+        return DigitalAccess(
+            run_seed=config.seed,
+            uplink=uplink,
+            num_symbols=num_symbols,
+            power=config.power.limit,
+            bits_per_value=config.digital.bits_per_value,
+        )
+    return OverTheAir(
+        run_seed=config.seed,
+        contraction=contraction,
+        num_symbols=num_symbols,
+        rows=config.compression.rows,
+        policy=build_policy(config.power.policy, config.power.limit, config.power.threshold),
+        uplink=uplink,
+        estimator=build_estimator(
+            config.receiver.estimator,
+            denoiser=config.receiver.denoiser,
+            max_iterations=config.receiver.max_iterations,
+        ),
+        fail_above_nmse_db=config.receiver.fail_above_nmse_db,
+    )
+
+
+def build_contraction(config: ExperimentConfig, dim: int) -> Contraction:
+    """C_k for a model of `dim` parameters."""
+    k = config.sparsifier.entries(dim)
+    if config.sparsifier.kind == "identity":
+        return Identity()
+    return TopK(k) if config.sparsifier.kind == "topk" else RandomK(k)
+
+
+def build_uplink(config: ExperimentConfig) -> SymbolUplink:
+    """The symbol-level air of an experiment."""
+    channel = config.channel
+    return SymbolUplink(
+        seed=config.seed,
+        num_devices=config.devices.num_devices,
+        fading=channel.fading,
+        snr_db=channel.snr_db,
+        power=config.power.limit,
+        rician_k_db=channel.rician_k_db,
+        path_loss_spread_db=channel.path_loss_spread_db,
+        csi_phase_error_deg=channel.csi_phase_error_deg,
+        csi_gain_error_db=channel.csi_gain_error_db,
+    )

@@ -1,0 +1,65 @@
+"""Tables a person reads in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+from testbed.sweep import Sweep
+
+SCHEME_TITLES = {
+    "air": "over the air",
+    "ideal": "ideal (no compression, no channel)",
+    "noiseless": "sparsified, noiseless",
+    "conventional": "conventional FL over the air",
+    "digital": "digital orthogonal access",
+    "local": "local only, no pre-training",
+}
+
+
+def of_scores(rows: Mapping[str, dict[str, Any]]) -> Table:
+    """Final evaluations by scheme."""
+    table = Table()
+    table.add_column("scheme")
+    for title in ("new tasks, training devices", "new devices", "gap", "rounds", "channel uses"):
+        table.add_column(title, justify="right")
+    for scheme, row in rows.items():
+        table.add_row(
+            SCHEME_TITLES[scheme],
+            score(row["train"]),
+            score(row["heldout"]),
+            f"{100 * row['gap']:+.1f}" if row["train"]["accuracy"] is not None else f"{row['gap']:+.3f}",
+            str(row["round"]),
+            f"{row['channel_uses']:,}" if row["channel_uses"] else "–",
+        )
+    return table
+
+
+def score(value: Mapping[str, Any]) -> str:
+    """`94.3 ± 0.4 %`, or the loss of a regression."""
+    if value["accuracy"] is None:
+        return f"loss {value['loss']:.3f} ± {value['loss_ci95']:.3f}"
+    return f"{100 * value['accuracy']:.1f} ± {100 * value['accuracy_ci95']:.1f} %"
+
+
+def of_experiments(shipped: Mapping[str, str]) -> Table:
+    """Names and descriptions."""
+    table = Table("experiment", "what it is")
+    for name, description in shipped.items():
+        table.add_row(name, description)
+    return table
+
+
+def of_sweep(sweep: Sweep) -> Table:
+    """Cells with their status and their score on new devices."""
+    table = Table("cell", "status", "new devices")
+    for cell in sweep.cells:
+        final = sweep.final_of(cell)
+        table.add_row(
+            cell.label,
+            cell.status if cell.error is None else f"{cell.status}: {cell.error}",
+            score(final["heldout"]) if final else "–",
+        )
+    return table
