@@ -67,8 +67,6 @@ def _progress_airtime(run: Run) -> Chart | None:
     for candidate in (r for r in compared(run) if r.evaluations):
         on_air = candidate.evaluations[-1].channel_uses > 0
         (shown if on_air or candidate.scheme == "local" else left_out).append(candidate)
-    if all(candidate.scheme == "local" for candidate in shown):
-        return None
     absent = " and ".join(series(candidate)[0] for candidate in left_out)
     note = f" Not shown, because nothing is sent over a channel: {absent}." if absent else ""
     return _progress(
@@ -92,7 +90,7 @@ def _progress(
     unit: str,
     caption: str,
 ) -> Chart | None:
-    if not run.evaluations:
+    if all(one.scheme == "local" for one in shown):
         return None
     with canvas(NARROW) as figure:
         axes = figure.add_subplot()
@@ -115,7 +113,7 @@ def _progress(
 
 
 def _gap(run: Run) -> Chart | None:
-    if not run.evaluations:
+    if not run.evaluations or run.scheme == "local":
         return None
     with canvas(WIDE) as figure:
         scores, gaps = figure.subplots(1, 2)
