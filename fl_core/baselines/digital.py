@@ -196,9 +196,9 @@ def quantise(values: FloatArray, bits_per_value: int, rng: np.random.Generator) 
     """Round at random to 2^b - 1 uniform levels between the largest magnitude and its negative.
 
     The mean is the value (QSGD: Alistarh et al., NeurIPS 2017), but for magnitudes below half a
-    step: these become zero, which errs less and leaves them to the memory. For that reason, and
-    because the step has few significant bits, value minus result is a float32 number for every
-    value: the memory takes up exactly what was not delivered.
+    step: these become zero, which errs less and leaves them to the memory. Every result is then
+    zero or within a factor of two of its value, and by Sterbenz' lemma value minus result is a
+    float32 number: the memory takes up exactly what was not delivered.
 
     Args:
         values: float32 [k], k >= 1.
@@ -208,16 +208,13 @@ def quantise(values: FloatArray, bits_per_value: int, rng: np.random.Generator) 
     Returns:
         float32 [k], multiples of the step.
     """
-    step = _step(float(np.max(np.abs(values))), bits_per_value)
-    worth = (values != 0) & (np.abs(values) >= step / 2)
-    scaled = np.divide(values, step, out=np.zeros(values.shape), where=worth)
+    magnitudes = np.abs(values)
+    # The next number up, so that the largest level is not below the largest value.
+    step = np.nextafter(
+        magnitudes.max() / np.float32(2 ** (bits_per_value - 1) - 1), np.float32(np.inf)
+    )
+    scaled = np.where(magnitudes >= step / 2, values / np.float64(step), 0.0)
     lower = np.floor(scaled)
     levels = lower + (rng.random(values.shape) < scaled - lower)
-    return (levels * step).astype(np.float32)
-
-
-def _step(peak: float, bits_per_value: int) -> float:
-    """Distance of the levels -peak..peak, rounded up to 24 - b significant bits."""
-    mantissa, exponent = math.frexp(peak / (2 ** (bits_per_value - 1) - 1))
-    places = 24 - bits_per_value
-    return math.ldexp(math.ceil(math.ldexp(mantissa, places)), exponent - places)
+    decoded: FloatArray = (levels * step).astype(np.float32)
+    return decoded

@@ -108,8 +108,21 @@ def test_quantiser_is_unbiased_where_it_draws(width):
     assert not drawn[:, np.abs(values) < step * 0.499].any()
     # At most 2^b - 1 levels a step apart, none beyond the peak.
     np.testing.assert_allclose(drawn / step, np.rint(drawn / step), atol=1e-3 * levels)
-    assert np.abs(drawn).max() == pytest.approx(peak, rel=1e-4)
-    assert np.max(np.abs(drawn - values)) <= step * (1 + 1e-4)
+    assert np.abs(drawn).max() == pytest.approx(peak, rel=1e-5)
+    assert np.max(np.abs(drawn - values)) <= step * (1 + 1e-5)
+
+
+def test_the_error_of_rounding_is_a_float32_number():
+    rng = np.random.default_rng(3)
+    for width in range(2, 17):
+        values = (rng.standard_normal(2000) * 10.0 ** rng.uniform(-6, 0, 2000)).astype(np.float32)
+        for scale in (1.0, 1e-40):  # also among the subnormal numbers
+            exact = (values * scale).astype(np.float32)
+            got = quantise(exact, width, rng)
+            error = exact.astype(np.float64) - got
+            np.testing.assert_array_equal(error.astype(np.float32), error)
+            top = np.abs(exact).max() * (1 + 1e-6) + 1e-44 * 2**width
+            assert np.abs(got).max() <= top
 
 
 def test_zeros_stay_zero():
