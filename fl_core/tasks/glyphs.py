@@ -106,7 +106,7 @@ def write_alphabet(rng: np.random.Generator) -> NDArray[np.uint8]:
     )
     drawers = Drawers(
         scale=rng.lognormal(0, 0.16, DRAWERS) * np.exp(1j * rng.normal(0, 0.09, DRAWERS)),
-        slant=_gaussian(0.09, (DRAWERS,), rng),
+        slant=_gaussian(0.08, (DRAWERS,), rng),
         pen=style.pen * rng.lognormal(0, 0.1, DRAWERS),
     )
     characters = (_invent_character(style, rng) for _ in range(CHARACTERS))
@@ -147,7 +147,7 @@ def _write(
     """One character by every drawer, uint8 [drawers, 28, 28]."""
     # A hand errs in proportion to the stroke, and an error bends all of the stroke that follows.
     steps = np.diff(anchors, axis=1)
-    wander = np.cumsum(rng.normal(0, 0.12, (DRAWERS, *steps.shape)), axis=2)
+    wander = np.cumsum(rng.normal(0, 0.1, (DRAWERS, *steps.shape)), axis=2)
     steps = steps * np.exp(1j * wander) * rng.lognormal(0, 0.12, wander.shape)
     starts = anchors[:, :1] + _gaussian(0.03, (DRAWERS, len(anchors), 1), rng)
     shaky = np.concatenate([starts, starts + np.cumsum(steps, axis=2)], axis=2)

@@ -7,6 +7,7 @@ induction", Science 350 (2015). Background alphabets train, evaluation alphabets
 from __future__ import annotations
 
 import hashlib
+import http.client
 import io
 import logging
 import os
@@ -62,14 +63,18 @@ def locate(data: str | Path | None = None) -> Path:
     """
     environment = os.environ.get("AIRMETA_DATA")
     if data is not None:
-        said, place = "task.data", Path(data).expanduser()
+        said, place = "task.data", Path(data)
     elif environment:
-        said, place = "AIRMETA_DATA", Path(environment).expanduser()
+        said, place = "AIRMETA_DATA", Path(environment)
     else:
         said, place = "the default folder", default_directory()
-    for folder in (place, place / "omniglot"):
-        if any((folder / f"{part}{end}").exists() for part in MD5 for end in (".zip", "")):
-            return folder
+    try:
+        place = place.expanduser()
+        for folder in (place, place / "omniglot"):
+            if any((folder / f"{part}{end}").exists() for part in MD5 for end in (".zip", "")):
+                return folder
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"{said} = {place} cannot be read ({error}); {HOW_TO_FETCH}") from error
     missing = "has no images_background.zip" if place.is_dir() else "is not a folder"
     raise InputError(f"no Omniglot: {said} = {place} {missing}; {HOW_TO_FETCH}")
 
@@ -107,7 +112,7 @@ def download(directory: Path, source: str = SOURCE) -> list[Path]:
             directory.mkdir(parents=True, exist_ok=True)
             with urllib.request.urlopen(url, timeout=60) as answer:
                 content: bytes = answer.read()
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             raise InputError(
                 f"cannot fetch {url} to {directory}: {error}; on a machine without a network copy "
                 f"{part}.zip there by hand"
@@ -213,13 +218,13 @@ def _md5(content: bytes) -> str:
 
 
 def _read_cache(path: Path) -> CharacterSet | None:
-    if not path.exists():
-        return None
     try:
-        with np.load(path, allow_pickle=False) as kept:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as kept:
             return CharacterSet(kept["images"], tuple(str(name) for name in kept["alphabets"]))
-    except (*_UNREADABLE, KeyError) as error:
-        _log.warning("rebuilding the damaged cache %s: %s", path, error)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (*_UNREADABLE, KeyError, TypeError) as error:
+        _log.warning("the cache %s is damaged, decoding again: %s", path, error)
         return None
 
 
