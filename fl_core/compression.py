@@ -100,7 +100,7 @@ class Equations:
 
 
 class PartialDFT:
-    """The compression A: real [d] to complex [M], ``A x = F[rows] (signs * x) / sqrt(2)``.
+    """The compression A: real [d] to complex [M], ``A x = +-F[rows] (signs * x) / sqrt(2)``.
 
     F is the unitary DFT of the sign-flipped vector's D/2 adjacent pairs (see `rotate`). It stands
     for the non-redundant half spectrum of a real vector: each of its D/2 complex rows is two
@@ -157,17 +157,21 @@ class PartialDFT:
             again = max(num_symbols - half, 0)
             self.rows = np.concatenate([rng.permutation(half), rng.permutation(half)[:again]])
             self.rows = self.rows[:num_symbols]
+        # Random signs here too: the first pair of entries adds the same constant to all of F's
+        # rows, which an OFDM modulator would turn into a spike.
+        signs = 2 * rng.integers(0, 2, size=num_symbols, dtype=np.int8) - 1
+        self.symbol_gains = (signs * sqrt(0.5)).astype(self.dtype)
 
     def forward(self, x: RealArray) -> ComplexArray:
         """``A x``: real [..., d] to complex [..., M]."""
         spectrum = self.analyse(x).view(self.complex_dtype)
         symbols = spectrum[..., self.rows]
-        symbols *= sqrt(0.5)
+        symbols *= self.symbol_gains
         return symbols
 
     def adjoint(self, symbols: ComplexArray) -> RealArray:
         """The transpose under ``<a, b> = Re sum conj(a) b``: complex [M] to real [d]."""
-        total = self._sum_copies(np.asarray(symbols)) * sqrt(0.5)
+        total = self._sum_copies(np.asarray(symbols))
         return self.synthesise(total.astype(self.complex_dtype).view(self.dtype))
 
     def analyse(self, x: RealArray) -> RealArray:
@@ -212,7 +216,7 @@ class PartialDFT:
         )
         observed = precision > 0
         inverse = np.divide(1.0, precision, out=np.zeros_like(precision), where=observed)
-        values = self._sum_copies(y * weights) * (inverse * sqrt(2))
+        values = self._sum_copies(y * weights) * (2 * inverse)
         return Equations(
             values=values.astype(self.complex_dtype).view(self.dtype),
             noise_var=np.repeat((common * inverse).astype(self.dtype), 2),
@@ -223,6 +227,7 @@ class PartialDFT:
         if symbols.shape != (self.num_symbols,):
             raise ValueError(f"symbols have shape {symbols.shape}; expected ({self.num_symbols},)")
         total = np.empty(self.length // 2, np.complex128)
-        total.real = np.bincount(self.rows, symbols.real, minlength=self.length // 2)
-        total.imag = np.bincount(self.rows, symbols.imag, minlength=self.length // 2)
+        gained = symbols * self.symbol_gains
+        total.real = np.bincount(self.rows, gained.real, minlength=self.length // 2)
+        total.imag = np.bincount(self.rows, gained.imag, minlength=self.length // 2)
         return total

@@ -49,10 +49,11 @@ class _LinearStage:
     square of ``W (y - B x)`` over D is v2 + tau2, which is how tau2 is measured.
     """
 
-    def __init__(self, equations: Equations) -> None:
+    def __init__(self, equations: Equations, power: float) -> None:
         self.equations = equations
         self.length = equations.values.size
         self.uniform = equations.uniform
+        self.tiny = 1e-12 * power  # rounding: nothing is known better than this
         self.weights = equations.observed
         self._normalise()
 
@@ -89,7 +90,7 @@ class _LinearStage:
             np.multiply(work, self.weights[part], out=work)
             total += float(np.dot(work, work))
             np.add(s, work, out=s)
-        floor = 1e-6 * total / self.square
+        floor = 1e-6 * total / self.square + self.tiny
         v2 = max((total - self.noise) / self.square, floor)
         return v2, max(total / self.length - v2, floor)
 
@@ -133,7 +134,8 @@ def oamp(
     spectrum, r, best, trial = np.zeros((4, length), operator.dtype)
     if not equations.values.any():
         return Estimate(best[:dim], 0.0, (), 0, True, False, 0.0, 0.0)
-    linear, power = _LinearStage(equations), equations.signal_power()
+    power = equations.signal_power()
+    linear = _LinearStage(equations, power)
     prior, tau2s, errors = denoiser, list[float](), list[float]()
     alpha, beta, v2, best_tau2, failures = 0.0, 0.0, power, float("inf"), 0
     predicted, interference, density, converged = 1.0, 0.0, 0.0, False
