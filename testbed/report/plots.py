@@ -167,7 +167,7 @@ def _nmse(run: Run) -> Chart | None:
             trace(over_rounds, rounds, predicted, "predicted (state evolution)", PREDICTED)
         scatter.plot(limits, limits, color=MUTED, linewidth=1.0, zorder=0)
         scatter.scatter(
-            predicted[both], measured[both], s=9, color=series(run)[1], alpha=0.35, linewidth=0
+            predicted[both], measured[both], s=16, color=series(run)[1], alpha=0.4, linewidth=0
         )
         for label, chosen, mark in (
             ("beyond the transition", beyond, "D"),
@@ -215,10 +215,9 @@ def _loss(run: Run) -> Chart | None:
             trace(axes, x, y, *series(one), raw=one is run)
         axes.set(xlabel="round", ylabel="training loss after adaptation")
         legend_below(figure, axes)
-        caption = (
-            "Mean over the active devices of each round; lines are running medians over "
-            f"{window(len(run.rounds))} rounds."
-        )
+        caption = "Mean over the active devices of each round."
+        if (span := window(len(run.rounds))) > 1:
+            caption += f" Lines are running medians over {span} rounds."
         return Chart("training_loss", "Training loss", caption, png(figure))
 
 
@@ -243,6 +242,8 @@ def _air(run: Run) -> Chart | None:
             axes.set(title=wanted[key], xlabel="round")
             if not key.endswith("_db"):
                 percent_axis(axes)
+            if key == "participation":
+                axes.set_ylim(min(0.9, np.nanmin(y)) - 0.02, 1.01)
         caption = (
             "Union density: share of entries that at least one device sent. Participation: share "
             "of active devices whose burst took part. PAPR: peak to average power of what is sent."

@@ -107,7 +107,9 @@ def band(axes: Axes, x: Column, scores: Band, label: str, color: str) -> None:
 
 def percent_axis(axes: Axes) -> None:
     """Show shares, stored as 0..1, in per cent."""
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.4g} %"))
+    axes.yaxis.set_major_formatter(
+        FuncFormatter(lambda share, _: f"{100 * share:.4g} %".replace("-", "−"))
+    )
 
 
 def legend_below(figure: Figure, axes: Axes) -> None:
