@@ -1,42 +1,68 @@
-"""Products of many matrices with one or many others, by whichever library is faster here."""
+"""Sums of matrix products for many tasks, by whichever library is faster here."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-# Below this much work a product is dominated by the cost of the call, which oneDNN's interface
-# pays once per matrix and a batched product once altogether.
+Term = tuple[Tensor, Tensor]
+
+# Below this much work per task a product is dominated by the cost of its call, which oneDNN's
+# interface pays once per matrix and a batched product once altogether.
 _SMALL_FLOP = 4e6
 
 
-def batched_matmul(x: Tensor, w: Tensor) -> Tensor:
-    """x @ w for each of T tasks: [T, P, K] by [T, K, N], or by [1, K, N] shared: [T, P, N].
+def products(*terms: Term) -> Iterator[tuple[slice, Tensor]]:
+    """Σ x @ w for T tasks, a few tasks at a time: yields which tasks, and their [t, P, N].
 
-    A shared matrix is multiplied with all rows at once. In float32 on a CPU, larger products go to
-    oneDNN, whose generated AVX-512 code reaches twice the rate of MKL on AMD processors.
+    In float32 on a CPU, larger products go to oneDNN, whose generated AVX-512 code reaches twice
+    the rate of MKL on AMD processors. They come task by task, so that whatever is done with one
+    finds it in the cache.
+
+    Args:
+        terms: x [T, P, K] and w [T, K, N], or [1, K, N] where the tasks share it.
     """
-    tasks, rows, inner = x.shape
-    columns = w.shape[2]
-    if len(w) == 1:
-        return _matmul(x.reshape(-1, inner), w[0]).view(tasks, rows, columns)
-    if 2 * rows * inner * columns < _SMALL_FLOP or not _onednn_takes(x):
+    (x, w), *_ = terms
+    onednn = x.dtype == torch.float32 and x.is_cpu and torch._C.has_mkldnn
+    if onednn and 2 * x.shape[1] * x.shape[2] * w.shape[2] >= _SMALL_FLOP:
+        yield from _products_by_task(*terms)
+    else:
+        summands = [_product_of_all(x, w, onednn) for x, w in terms]
+        for other in summands[1:]:
+            summands[0] += other
+        yield slice(len(x)), summands[0]
+
+
+def multiply(out: Tensor, *terms: Term) -> Tensor:
+    """The same, written to `out` [T, P, N] and returned."""
+    for tasks, product in products(*terms):
+        out[tasks] = product
+    return out
+
+
+def _products_by_task(*terms: Term) -> Iterator[tuple[slice, Tensor]]:
+    tasks = len(terms[0][0])
+    # A linear layer is x @ weight.T; its weight may lie in memory in either order.
+    unbound = [(x.unbind(), w.mT.expand(tasks, -1, -1).unbind()) for x, w in terms]
+    for task in range(tasks):
+        (x, weight), *others = [(xs[task], weights[task]) for xs, weights in unbound]
+        total = _linear(x, weight)
+        for x, weight in others:
+            total = torch.ops.mkldnn._linear_pointwise.binary(x, total, weight, None, "add")
+        yield slice(task, task + 1), total.unsqueeze(0)
+
+
+def _product_of_all(x: Tensor, w: Tensor, onednn: bool) -> Tensor:
+    """A shared matrix is multiplied with the rows of all tasks at once."""
+    if len(w) == len(x):
         return torch.bmm(x, w)
-    return torch.stack([_onednn(a, b) for a, b in zip(x.unbind(), w.unbind(), strict=True)])
+    rows = x.flatten(0, 1)
+    product = _linear(rows, w[0].mT) if onednn else rows @ w[0]
+    return product.view(*x.shape[:2], -1)
 
 
-def _matmul(x: Tensor, w: Tensor) -> Tensor:
-    if x.shape[0] * x.shape[1] * w.shape[1] * 2 < _SMALL_FLOP or not _onednn_takes(x):
-        return x @ w
-    return _onednn(x, w)
-
-
-def _onednn_takes(x: Tensor) -> bool:
-    return (
-        x.dtype == torch.float32 and x.device.type == "cpu" and torch.backends.mkldnn.is_available()
-    )
-
-
-def _onednn(x: Tensor, w: Tensor) -> Tensor:
-    product: Tensor = torch.ops.mkldnn._linear_pointwise(x, w.mT, None, "none", [], "")
+def _linear(x: Tensor, weight: Tensor) -> Tensor:
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
     return product

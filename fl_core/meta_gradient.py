@@ -67,8 +67,10 @@ def meta_gradient(
         loss, gradient = model.loss_and_gradient(params, x, y)
     elif variant == "exact":
         there = model.linearise(params, *support)
-        loss, outer = model.loss_and_gradient(params - adapt_lr * there.gradient, *query)
-        gradient = outer - adapt_lr * there.hvp(outer)
+        loss, outer = model.loss_and_gradient(
+            torch.sub(params, there.gradient, alpha=adapt_lr), *query
+        )
+        gradient = torch.sub(outer, there.hvp(outer), alpha=adapt_lr)
     elif variant in ("first_order", "hessian_free"):
         loss, gradient = model.loss_and_gradient(adapt(model, params, *support, adapt_lr), *query)
         if variant == "hessian_free":
@@ -100,5 +102,5 @@ def adapt(
         raise ValueError(f"steps is {steps}; use 0 or more")
     for _ in range(steps):
         _, gradient = model.loss_and_gradient(params, x, y)
-        params = params - adapt_lr * gradient
+        params = torch.sub(params, gradient, alpha=adapt_lr)
     return params.expand(len(x), -1)
