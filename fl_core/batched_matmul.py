@@ -13,6 +13,8 @@ Term = tuple[Tensor, Tensor]
 # interface pays once per matrix and a batched product once altogether.
 _SMALL_FLOP = 4e6
 
+_HAS_ONEDNN = hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
 
 def products(*terms: Term) -> Iterator[tuple[slice, Tensor]]:
     """Σ x @ w for T tasks, a few tasks at a time: yields which tasks, and their [t, P, N].
@@ -25,7 +27,7 @@ def products(*terms: Term) -> Iterator[tuple[slice, Tensor]]:
         terms: x [T, P, K] and w [T, K, N], or [1, K, N] where the tasks share it.
     """
     (x, w), *_ = terms
-    onednn = x.dtype == torch.float32 and x.is_cpu and torch._C.has_mkldnn
+    onednn = x.dtype == torch.float32 and x.is_cpu and _HAS_ONEDNN
     if onednn and 2 * x.shape[1] * x.shape[2] * w.shape[2] >= _SMALL_FLOP:
         yield from _products_by_task(*terms)
     else:

@@ -203,11 +203,11 @@ class Conv4:
         *of_blocks, weight, bias = torch.split(rows, self._sizes(), dim=1)
         blocks = [
             BlockParams(
-                of_blocks[i].unflatten(1, (self.width, -1)),
+                of_blocks[i].view(len(rows), self.width, -1),
                 of_blocks[i + 1],
                 of_blocks[i + 2].unsqueeze(1),
                 of_blocks[i + 3].unsqueeze(1),
             )
             for i in range(0, len(of_blocks), 4)
         ]
-        return _Parts(blocks, weight.unflatten(1, (self.num_outputs, -1)), bias.unsqueeze(1))
+        return _Parts(blocks, weight.view(len(rows), self.num_outputs, -1), bias.unsqueeze(1))
