@@ -35,6 +35,11 @@ def unrotate(spectrum: RealArray, out: RealArray | None = None) -> RealArray:
     return _unitary_dft(spectrum, forward=False, out=out)
 
 
+def inner(a: RealArray, b: RealArray) -> float:
+    """Inner product on one thread: BLAS would take several, and their number would change it."""
+    return float(np.sum(a * b, dtype=np.float64))
+
+
 def _unitary_dft(values: RealArray, forward: bool, out: RealArray | None) -> RealArray:
     paired = np.complex64 if values.dtype == np.float32 else np.complex128
     target = np.empty_like(values) if out is None else out
@@ -95,8 +100,8 @@ class Equations:
         """
         weights = self.precision()
         total = float(weights.sum(dtype=np.float64))
-        received = float(np.dot(weights, np.square(self.values))) / total
-        return max(received - float(np.dot(weights, self.noise_var)) / total, 1e-3 * received)
+        received = inner(weights, np.square(self.values)) / total
+        return max(received - inner(weights, self.noise_var) / total, 1e-3 * received)
 
 
 class PartialDFT:

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from fl_core.compression import ComplexArray, Equations, PartialDFT, RealArray
+from fl_core.compression import ComplexArray, Equations, PartialDFT, RealArray, inner
 from fl_core.denoisers import BernoulliGaussian, Bimodal, Denoiser, SoftThreshold
 from fl_core.oamp import Estimate, oamp
 
@@ -143,14 +143,14 @@ class IterativeHardThresholding:
         for iteration in range(1, steps + 1):
             gradient = problem.gradient(x)
             direction = np.where(support, gradient, 0)
-            curvature = float(np.dot(direction, problem.normal(direction)))
-            step = float(np.dot(direction, direction)) / curvature if curvature > 0 else 1.0
+            curvature = inner(direction, problem.normal(direction))
+            step = inner(direction, direction) / curvature if curvature > 0 else 1.0
             moved = x + step * gradient
             support = _largest(moved, kept)
             moved[~support] = 0
-            change = float(np.linalg.norm(moved - x))
+            change = inner(moved - x, moved - x)
             x = moved
-            if change <= 2e-3 * float(np.linalg.norm(x)):
+            if change <= 4e-6 * inner(x, x):
                 return x, iteration, True
         return x, steps, False
 
@@ -181,14 +181,14 @@ class Genie:
         x = np.zeros(operator.dim, operator.dtype)
         residual = np.where(self.support, problem.gradient(x), 0)
         direction = residual.copy()
-        energy = start = float(np.dot(residual, residual))
+        energy = start = inner(residual, residual)
         iterations = 0
         while iterations < self.max_iterations and energy > 1e-10 * start:
             image = np.where(self.support, problem.normal(direction), 0)
-            step = energy / float(np.dot(direction, image))
+            step = energy / inner(direction, image)
             x += step * direction
             residual -= step * image
-            before, energy = energy, float(np.dot(residual, residual))
+            before, energy = energy, inner(residual, residual)
             direction = residual + (energy / before) * direction
             iterations += 1
         kept = int(np.count_nonzero(self.support))
@@ -230,8 +230,8 @@ class _WeightedProblem:
     def error(self, x: RealArray) -> float:
         """What the residual of x shows beyond the noise, per equation, at least 0."""
         residual = np.square(self.equations.values - self.operator.analyse(x))
-        excess = np.dot(self.weights, residual - self.equations.noise_var)
-        return max(float(excess) / float(self.weights.sum(dtype=np.float64)), 0.0)
+        excess = inner(self.weights, residual - self.equations.noise_var)
+        return max(excess / float(self.weights.sum(dtype=np.float64)), 0.0)
 
     def least_squares_error(self, x: RealArray, kept: int) -> float:
         """Mean square error over D of least squares with `kept` unknowns.
@@ -244,7 +244,7 @@ class _WeightedProblem:
         residual = np.square(equations.values - equations.observed * self.operator.analyse(x))
         share, occupied = equations.undersampling, kept / equations.values.size
         free = max(share - occupied, 1e-6)
-        noise = float(np.dot(self.weights, residual)) / total * share / free
+        noise = inner(self.weights, residual) / total * share / free
         return noise * occupied * (1 - occupied) / free
 
 
