@@ -27,6 +27,7 @@ from fl_core.uplink import ComplexArray, Reception, Uplink
 Vector = npt.NDArray[np.float32]
 Devices = npt.NDArray[np.int64]
 Memory = Mapping[int, Vector]  # long-term memory m_i by device; absent is zero
+Figure = float | int | bool | None  # a number of the run folder, JSON types only
 Lap = Callable[[str], None]  # called with a stage's name when the stage ends
 
 
@@ -55,13 +56,13 @@ class Combined:
         mean_update: float32 [d], what the server subtracts; zero when the round failed.
         memory: new m_i of the devices that took part.
         symbols: airtime in complex symbols.
-        record: figures for the run folder, JSON types only.
+        record: figures for the run folder.
     """
 
     mean_update: Vector
     memory: Memory
     symbols: int
-    record: dict[str, float | int | bool | None]
+    record: Mapping[str, Figure]
 
 
 class Scheme(Protocol):
@@ -192,7 +193,7 @@ class OverTheAir:
 def _silence(devices: Devices, sparse: Vector, left: list[Vector], num_symbols: int) -> Combined:
     """A round in which no device had anything to send, or none was allowed to."""
     kept = {int(i): m + g for i, g, m in zip(devices, sparse, left, strict=True)}
-    record: dict[str, float | int | bool | None] = {"participation": 0.0, "failed": True}
+    record: dict[str, Figure] = {"participation": 0.0, "failed": True}
     return Combined(np.zeros(sparse.shape[1], np.float32), kept, num_symbols, record)
 
 

@@ -6,7 +6,6 @@ and live radios all stand behind it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -15,22 +14,27 @@ import numpy.typing as npt
 ComplexArray = npt.NDArray[np.complex64]
 
 
-@dataclass(frozen=True)
-class Reception:
-    """What the receiver has after all devices sent at once.
+class Reception(Protocol):
+    """What the receiver has after all devices sent at once."""
 
-    Attributes:
-        symbols: received superposition, complex64 [M].
-        noise_var: noise variance E|z|^2 per complex symbol, as the receiver knows it.
-        acknowledged: bool [r]; False where a device's burst did not take part.
-        true_gains: complex64 [r], the channel the symbols really went through; None where nobody
-            knows it. Used for scoring only, never for reception.
-    """
+    @property
+    def symbols(self) -> ComplexArray:
+        """Received superposition, complex64 [M]."""
 
-    symbols: ComplexArray
-    noise_var: float
-    acknowledged: npt.NDArray[np.bool_]
-    true_gains: ComplexArray | None
+    @property
+    def noise_var(self) -> float:
+        """Noise variance E|z|^2 per complex symbol, as the receiver knows it."""
+
+    @property
+    def acknowledged(self) -> npt.NDArray[np.bool_]:
+        """Bool [r]; False where a device's burst did not take part."""
+
+    @property
+    def true_gains(self) -> ComplexArray | None:
+        """The channel the symbols really went through, complex64 [r]; None where nobody knows it.
+
+        For scoring only, never for reception.
+        """
 
 
 class Uplink(Protocol):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 import typer
 from rich.console import Console
 
 from fl_core.errors import InputError
-from fl_core.tasks.omniglot import download
+from fl_core.tasks import omniglot
 from testbed import doctor as doctor_checks
 from testbed import experiment_file, tables
 from testbed.evaluate import evaluate_run
@@ -20,7 +20,7 @@ from testbed.report.html import write_report
 from testbed.report.sweep import write_sweep_report
 from testbed.runs import RunResult, run_with_references
 from testbed.sweep import SWEEP_FILE, Sweep
-from testbed.workers import WorkerLost
+from testbed.workers import WorkerLostError
 
 STOPPED = 130
 
@@ -149,13 +149,15 @@ def list_experiments(as_json: Json = False) -> None:
         console.print(tables.of_experiments(shipped))
 
 
-@app.command(epilog="Example: `airmeta fetch ~/data/omniglot`")
-def fetch(
-    folder: Annotated[Path, typer.Argument(help="Where the two Omniglot archives go.")],
+@app.command(epilog="Example: `airmeta data omniglot`")
+def data(
+    name: Annotated[Literal["omniglot"], typer.Argument(help="Which data set.")],
+    out: Annotated[Path | None, typer.Option(help="Folder; default the cache.")] = None,
 ) -> None:
-    """Download Omniglot's two archives and check them."""
-    download(folder)
-    console.print(f"{folder}: complete; use it with AIRMETA_DATA or task.data")
+    """Download a data set and check it."""
+    folder = out or omniglot.default_directory()
+    omniglot.download(folder)
+    console.print(f"{name}: complete in {folder}", soft_wrap=True)
 
 
 def main() -> None:
@@ -167,7 +169,7 @@ def main() -> None:
         for line in str(error).splitlines():
             messages.print(f"airmeta: {line}", style="red", markup=False, soft_wrap=True)
         sys.exit(2)
-    except WorkerLost as error:
+    except WorkerLostError as error:
         messages.print(f"airmeta: {error}; `--resume` goes on from the last checkpoint")
         sys.exit(1)
 

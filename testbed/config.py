@@ -148,8 +148,8 @@ class DigitalConfig(_Section):
 class LocalConfig(_Section):
     """The baseline without pre-training: each device trains a fresh model on its own shots."""
 
-    lr: Positive = 0.1
-    steps: PositiveInt = 100
+    lr: Positive = 1.0
+    steps: PositiveInt = 10
 
 
 class EvaluationConfig(_Section):

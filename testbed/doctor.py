@@ -181,7 +181,7 @@ def _writable(runs: Path) -> Check:
 
 def _omniglot() -> Check:
     """Both archives, or the folders unpacked from them, where a run would look for them."""
-    remedy = "airmeta fetch FOLDER, then set AIRMETA_DATA=FOLDER (glyphs need no data)"
+    remedy = "airmeta data omniglot"
     try:
         from fl_core.tasks import omniglot  # noqa: PLC0415 - needs numpy and PIL
 

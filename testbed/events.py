@@ -33,6 +33,7 @@ class TensorBoardEvents:
             writer.close()
 
     def __call__(self, event: Progress) -> None:
+        """Write what the event brings."""
         step = event.round_index
         if event.scheme not in self._writers:
             # A resumed run goes on behind its checkpoint: what came later is purged.

@@ -15,7 +15,6 @@ from fl_core.errors import InputError
 from fl_core.evaluation import Adaptation, Score
 from fl_core.models import build_model
 from fl_core.round import RoundState, play
-from fl_core.round import Scheme as RoundScheme
 from fl_core.streams import torch_stream
 from fl_core.tasks import build_family
 from testbed.config import ExperimentConfig, Scheme
@@ -94,9 +93,7 @@ class Experiment:
             return Adaptation(config.local.lr, config.local.steps)
         return Adaptation(config.learner.adapt_lr, config.evaluation.adapt_steps)
 
-    def run(
-        self, path: Path, resume: bool, watch: Watch, stop: Callable[[], bool]
-    ) -> Outcome:
+    def run(self, path: Path, resume: bool, watch: Watch, stop: Callable[[], bool]) -> Outcome:
         """Run into `path` until the last round, or until `stop()` is true after a round."""
         folder = RunFolder(path, self.config)
         state = folder.resume() if resume else None
@@ -188,9 +185,7 @@ class Experiment:
             "gap": generalization_gap(train, heldout),
         }
         folder.append("evaluations.jsonl", row)
-        watch(
-            Progress(self.config.scheme, state.round_index, self.config.rounds, evaluation=row)
-        )
+        watch(Progress(self.config.scheme, state.round_index, self.config.rounds, evaluation=row))
         return row
 
 

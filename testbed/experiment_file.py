@@ -115,6 +115,12 @@ def parse_override(override: str) -> tuple[str, Any]:
         raise InputError(f"command line: {key}: {text!r} is not a YAML value") from error
 
 
+def format_override(key: str, value: Any) -> str:
+    """The inverse of `parse_override`."""
+    text = yaml.safe_dump(value, default_flow_style=True, width=10_000)
+    return f"{key}={text.removesuffix('...' + chr(10)).strip()}"
+
+
 def merged(base: Tree, over: Mapping[str, Any]) -> Tree:
     """`over` laid upon `base`, section by section; neither is changed."""
     result = dict(base)
@@ -162,10 +168,10 @@ def _nearest_key(loc: Sequence[int | str]) -> str:
         section = section_of(section, str(part))
     prefix = ".".join(str(part) for part in loc[:-1])
     siblings = [f"{prefix}.{name}" if prefix else name for name in section.model_fields]
-    here = ".".join(str(part) for part in loc)
-    same_name = [k for k in all_keys() if k.split(".")[-1] == str(loc[-1])]
-    close = difflib.get_close_matches(here, siblings, n=1, cutoff=0.6)
-    close = close or same_name or difflib.get_close_matches(here, all_keys(), n=1, cutoff=0.5)
+    here, word = ".".join(str(part) for part in loc), str(loc[-1])
+    elsewhere = {key.split(".")[-1]: key for key in all_keys()}
+    close = difflib.get_close_matches(here, siblings, n=1, cutoff=0.7)
+    close = close or [elsewhere[w] for w in difflib.get_close_matches(word, elsewhere, n=1)]
     return f"; did you mean {close[0]}?" if close else f"; valid are {', '.join(siblings)}"
 
 

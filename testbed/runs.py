@@ -115,7 +115,7 @@ def _number(folder: Path, name: str) -> int:
 
 
 @contextmanager
-def stop_after_round() -> Iterator["StopRequest"]:
+def stop_after_round() -> Iterator[StopRequest]:
     """Turn Ctrl-C and SIGTERM into a request; a second one interrupts at once."""
     request = StopRequest()
     handlers = {s: signal.signal(s, request.receive) for s in (signal.SIGINT, signal.SIGTERM)}
@@ -133,6 +133,7 @@ class StopRequest:
         self._asked = False
 
     def __call__(self) -> bool:
+        """Whether to stop."""
         return self._asked
 
     def receive(self, number: int, frame: FrameType | None) -> None:

@@ -81,7 +81,9 @@ class Sweep:
             raise InputError(
                 f"{source.source}: nothing to sweep; give an axis, e.g. channel.snr_db=10,19,30"
             )
-        points = [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
+        points = [
+            dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())
+        ]
         configs = [source.config([*fixed, *_as_overrides(point)]) for point in points]
         _check_sizes(configs)
         folder = out or Path("sweeps") / configs[0].name
@@ -201,7 +203,7 @@ def _axis(override: str) -> tuple[str, list[Any]]:
 
 
 def _as_overrides(point: Mapping[str, Any]) -> list[str]:
-    return [f"{key}={json.dumps(value)}" for key, value in point.items()]
+    return [experiment_file.format_override(key, value) for key, value in point.items()]
 
 
 def _folder_name(point: Mapping[str, Any]) -> str:

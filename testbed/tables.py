@@ -7,16 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
+from testbed.report.style import SCHEMES
 from testbed.sweep import Sweep
-
-SCHEME_TITLES = {
-    "air": "over the air",
-    "ideal": "ideal (no compression, no channel)",
-    "noiseless": "sparsified, noiseless",
-    "conventional": "conventional FL over the air",
-    "digital": "digital orthogonal access",
-    "local": "local only, no pre-training",
-}
 
 
 def of_scores(rows: Mapping[str, dict[str, Any]]) -> Table:
@@ -27,10 +19,12 @@ def of_scores(rows: Mapping[str, dict[str, Any]]) -> Table:
         table.add_column(title, justify="right")
     for scheme, row in rows.items():
         table.add_row(
-            SCHEME_TITLES[scheme],
+            SCHEMES[scheme][0],
             score(row["train"]),
             score(row["heldout"]),
-            f"{100 * row['gap']:+.1f}" if row["train"]["accuracy"] is not None else f"{row['gap']:+.3f}",
+            f"{100 * row['gap']:+.1f}"
+            if row["train"]["accuracy"] is not None
+            else f"{row['gap']:+.3f}",
             str(row["round"]),
             f"{row['channel_uses']:,}" if row["channel_uses"] else "–",
         )
@@ -42,6 +36,11 @@ def score(value: Mapping[str, Any]) -> str:
     if value["accuracy"] is None:
         return f"loss {value['loss']:.3f} ± {value['loss_ci95']:.3f}"
     return f"{100 * value['accuracy']:.1f} ± {100 * value['accuracy_ci95']:.1f} %"
+
+
+def _gap(row: Mapping[str, Any]) -> str:
+    has_accuracy = row["train"]["accuracy"] is not None
+    return f"{100 * row['gap']:+.1f}" if has_accuracy else f"{row['gap']:+.3f}"
 
 
 def of_experiments(shipped: Mapping[str, str]) -> Table:

@@ -6,8 +6,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.progress import TaskID
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from testbed.experiment import Progress as Event
 
@@ -44,6 +50,7 @@ class Watcher:
         self._bars.stop()
 
     def __call__(self, event: Event) -> None:
+        """Show what the event brings."""
         figures = self._figures.setdefault(event.scheme, {})
         if event.row is not None and event.row.get("nmse_db") is not None:
             figures["NMSE"] = f"{event.row['nmse_db']:.1f} dB"

@@ -88,7 +88,7 @@ class Desk:
         return score_tasks(self.model, theta, episode, adaptation)
 
 
-class WorkerLost(RuntimeError):
+class WorkerLostError(RuntimeError):
     """A worker process ended on its own, e.g. killed for memory."""
 
 
@@ -145,9 +145,7 @@ class Workers:
         )
         return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
-    def scores(
-        self, params: Vector, tasks: int, adaptation: Adaptation
-    ) -> tuple[Score, Score]:
+    def scores(self, params: Vector, tasks: int, adaptation: Adaptation) -> tuple[Score, Score]:
         """Score on new tasks of the training devices, and on tasks of new devices."""
         chunks = [
             range(first, min(first + TASKS_PER_CHUNK, tasks))
@@ -176,7 +174,7 @@ class Workers:
                     self._give(ready, method, waiting, busy)
         except (EOFError, BrokenPipeError, ConnectionResetError) as error:
             codes = [p.exitcode for p in self._processes if p.exitcode is not None]
-            raise WorkerLost(f"a worker process ended unexpectedly (exit codes {codes})") from error
+            raise WorkerLostError(f"a worker process ended (exit codes {codes})") from error
         return results
 
     @staticmethod
