@@ -159,7 +159,8 @@ class Conv4:
 
     def init(self, generator: torch.Generator) -> Tensor:
         """Fresh parameters, float32 [d]."""
-        module = conv4_module(self.num_outputs, self.width)
+        with torch.random.fork_rng(devices=[]):  # torch initialises what it constructs
+            module = conv4_module(self.num_outputs, self.width)
         return ModuleModel(module, "classification").init(generator)
 
     def predict(self, params: Tensor, x: Tensor) -> Tensor:
