@@ -84,10 +84,33 @@ def sparsity_from_moments(r: RealArray, tau2: float) -> tuple[float, float]:
 
 
 @dataclass(frozen=True)
-class BernoulliGaussian:
-    """x = 0 with probability 1 - density, else N(0, variance). EM: Vila and Schniter (2013)."""
+class _Mixture(Denoiser):
+    """A spike at zero and a slab."""
 
     density: float = 0.1
+
+    def refit(self, r: RealArray, tau2: float) -> Self:
+        """EM on a sample, then the density, halved at most, of the least error by Stein's formula.
+
+        The likeliest prior is not the best where none fits: sums of top-k vectors have no small
+        entries, EM takes noise for them, and up to 1 dB is lost. The minimum of a parabola through
+        three densities, unlike the best of a list, moves smoothly: the solver can converge.
+        """
+        sample, prior = _sample(r), self
+        unused = np.empty_like(sample)
+        for _ in range(_SAMPLE_STEPS):
+            prior = prior.denoise(sample, tau2, out=unused).fitted
+        candidates = [replace(prior, density=prior.density * 2 ** (t / 2)) for t in (-2, -1, 0)]
+        low, middle, high = (c.denoise(sample, tau2, out=unused).error for c in candidates)
+        curvature = low - 2 * middle + high
+        best = (low - high) / (2 * curvature) - 1 if curvature > 0 else -2.0 * (low < high)
+        return replace(prior, density=prior.density * 2 ** (min(max(best, -2.0), 0.0) / 2))
+
+
+@dataclass(frozen=True)
+class BernoulliGaussian(_Mixture):
+    """x = 0 with probability 1 - density, else N(0, variance). EM: Vila and Schniter (2013)."""
+
     variance: float = 1.0
 
     def __post_init__(self) -> None:
@@ -98,10 +121,6 @@ class BernoulliGaussian:
         """See `Denoiser`."""
         density, power = sparsity_from_moments(r, tau2)
         return replace(self, density=density, variance=power / density)
-
-    def refit(self, r: RealArray, tau2: float) -> Self:
-        """See `Denoiser`."""
-        return _expectation_maximisation(self, r, tau2)
 
     def denoise(self, r: RealArray, tau2: float, out: RealArray) -> Denoised[Self]:
         """See `Denoiser`."""
@@ -138,13 +157,12 @@ class BernoulliGaussian:
 
 
 @dataclass(frozen=True)
-class Bimodal:
+class Bimodal(_Mixture):
     """x = 0 with probability 1 - density, else N(+mean, variance) or N(-mean, variance).
 
     Fits sums of top-k vectors, whose small entries are missing.
     """
 
-    density: float = 0.1
     mean: float = 1.0
     variance: float = 0.1
 
@@ -158,10 +176,6 @@ class Bimodal:
         density, power = sparsity_from_moments(r, tau2)
         second = power / density
         return replace(self, density=density, mean=sqrt(0.75 * second), variance=0.25 * second)
-
-    def refit(self, r: RealArray, tau2: float) -> Self:
-        """See `Denoiser`."""
-        return _expectation_maximisation(self, r, tau2)
 
     def denoise(self, r: RealArray, tau2: float, out: RealArray) -> Denoised[Self]:
         """See `Denoiser`."""
@@ -264,14 +278,6 @@ class SoftThreshold:
 
 def _sample(r: RealArray) -> RealArray:
     return np.ascontiguousarray(r[:: -(-r.size // _SAMPLE)])
-
-
-def _expectation_maximisation(prior: Prior, r: RealArray, tau2: float) -> Prior:
-    sample = _sample(r)
-    unused = np.empty_like(sample)
-    for _ in range(_SAMPLE_STEPS):
-        prior = prior.denoise(sample, tau2, out=unused).fitted
-    return prior
 
 
 def _check(name: str, value: float, upper: float = float("inf")) -> None:
