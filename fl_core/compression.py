@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import sqrt
-from typing import Any
+from typing import Any, TypeVar
 
 import ducc0
 import numpy as np
 import numpy.typing as npt
 
+Number = TypeVar("Number", bound=np.inexact[Any])
 RealArray = npt.NDArray[np.floating[Any]]
 ComplexArray = npt.NDArray[np.complexfloating[Any, Any]]
 
@@ -79,8 +80,8 @@ class Equations:
     @property
     def uniform(self) -> bool:
         """Whether all equations are equally noisy."""
-        noise = self.noise_var[self.observed > 0]
-        return bool(np.ptp(noise) <= 1e-6 * noise.max())
+        total = float(self.noise_var.sum(dtype=np.float64))
+        return total >= (1 - 1e-6) * float(self.noise_var.max()) * self.count
 
     def precision(self) -> RealArray:
         """Relative weight of each equation, 1/noise up to a factor; 0 where nothing was measured.
@@ -176,8 +177,10 @@ class PartialDFT:
 
     def adjoint(self, symbols: ComplexArray) -> RealArray:
         """The transpose under ``<a, b> = Re sum conj(a) b``: complex [M] to real [d]."""
-        total = self._sum_copies(np.asarray(symbols))
-        return self.synthesise(total.astype(self.complex_dtype).view(self.dtype))
+        if symbols.shape != (self.num_symbols,):
+            raise ValueError(f"symbols have shape {symbols.shape}; expected ({self.num_symbols},)")
+        total = self._sum_copies(symbols * self.symbol_gains)
+        return self.synthesise(total.astype(self.complex_dtype, copy=False).view(self.dtype))
 
     def analyse(self, x: RealArray) -> RealArray:
         """All D coefficients of x before any is left out: [..., d] to [..., D], an isometry."""
@@ -214,25 +217,22 @@ class PartialDFT:
             raise ValueError("noise_var must be finite and not negative")
         if per_symbol.ndim and not np.all(per_symbol > 0):
             raise ValueError("noise_var per symbol must be positive: it weights the symbols")
-        weights = np.ones(1) if per_symbol.ndim == 0 else per_symbol.mean() / per_symbol
         common = float(per_symbol.mean())
-        precision = np.bincount(
-            self.rows, np.broadcast_to(weights, y.shape), minlength=self.length // 2
-        )
+        weights = np.ones(y.shape, self.dtype)
+        if per_symbol.ndim:
+            weights *= common / per_symbol
+        precision = self._sum_copies(weights)
         observed = precision > 0
-        inverse = np.divide(1.0, precision, out=np.zeros_like(precision), where=observed)
-        values = self._sum_copies(y * weights) * (2 * inverse)
+        inverse = np.divide(1, precision, out=np.zeros_like(precision), where=observed)
+        values = self._sum_copies(y * (weights * self.symbol_gains)) * (2 * inverse)
         return Equations(
-            values=values.astype(self.complex_dtype).view(self.dtype),
-            noise_var=np.repeat((common * inverse).astype(self.dtype), 2),
+            values=values.astype(self.complex_dtype, copy=False).view(self.dtype),
+            noise_var=np.repeat((common * inverse).astype(self.dtype, copy=False), 2),
             observed=np.repeat(observed.astype(self.dtype), 2),
         )
 
-    def _sum_copies(self, symbols: ComplexArray) -> npt.NDArray[np.complex128]:
-        if symbols.shape != (self.num_symbols,):
-            raise ValueError(f"symbols have shape {symbols.shape}; expected ({self.num_symbols},)")
-        total = np.empty(self.length // 2, np.complex128)
-        gained = symbols * self.symbol_gains
-        total.real = np.bincount(self.rows, gained.real, minlength=self.length // 2)
-        total.imag = np.bincount(self.rows, gained.imag, minlength=self.length // 2)
+    def _sum_copies(self, values: npt.NDArray[Number]) -> npt.NDArray[Number]:
+        """Values of the symbols, [M], added up by row, [D/2]."""
+        total = np.zeros(self.length // 2, values.dtype)
+        np.add.at(total, self.rows, values)
         return total
