@@ -16,8 +16,8 @@ _SMALL_FLOP = 4e6
 _HAS_ONEDNN = hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
-def products(*terms: Term) -> Iterator[tuple[slice, Tensor]]:
-    """Σ x @ w for T tasks, a few tasks at a time: yields which tasks, and their [t, P, N].
+def products(*terms: Term, into: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, ...]]:
+    """Σ x @ w for T tasks, a few tasks at a time.
 
     In float32 on a CPU, larger products go to oneDNN, whose generated AVX-512 code reaches twice
     the rate of MKL on AMD processors. They come task by task, so that whatever is done with one
@@ -25,35 +25,39 @@ def products(*terms: Term) -> Iterator[tuple[slice, Tensor]]:
 
     Args:
         terms: x [T, P, K] and w [T, K, N], or [1, K, N] where the tasks share it.
+        into: what the products are for, each with a leading axis T.
+
+    Yields:
+        The products [t, P, N] of the next t tasks, and those tasks' parts of each of `into`.
     """
     (x, w), *_ = terms
-    onednn = x.dtype == torch.float32 and x.is_cpu and _HAS_ONEDNN
+    onednn = _HAS_ONEDNN and x.dtype == torch.float32 and x.is_cpu
     if onednn and 2 * x.shape[1] * x.shape[2] * w.shape[2] >= _SMALL_FLOP:
-        yield from _products_by_task(*terms)
+        parts = (torch.split(target, 1) for target in into)
+        yield from zip(_products_by_task(*terms), *parts, strict=True)
     else:
-        summands = [_product_of_all(x, w, onednn) for x, w in terms]
-        for other in summands[1:]:
-            summands[0] += other
-        yield slice(len(x)), summands[0]
+        total = _product_of_all(*terms[0], onednn)
+        for x, w in terms[1:]:
+            total += _product_of_all(x, w, onednn)
+        yield total, *into
 
 
 def multiply(out: Tensor, *terms: Term) -> Tensor:
     """The same, written to `out` [T, P, N] and returned."""
-    for tasks, product in products(*terms):
-        out[tasks] = product
+    for product, part in products(*terms, into=(out,)):
+        part.copy_(product)
     return out
 
 
-def _products_by_task(*terms: Term) -> Iterator[tuple[slice, Tensor]]:
-    tasks = len(terms[0][0])
+def _products_by_task(*terms: Term) -> Iterator[Tensor]:
     # A linear layer is x @ weight.T; its weight may lie in memory in either order.
-    unbound = [(x.unbind(), w.mT.expand(tasks, -1, -1).unbind()) for x, w in terms]
-    for task in range(tasks):
+    unbound = [(x.unbind(), w.mT.expand(len(x), -1, -1).unbind()) for x, w in terms]
+    for task in range(len(terms[0][0])):
         (x, weight), *others = [(xs[task], weights[task]) for xs, weights in unbound]
         total = _linear(x, weight)
         for x, weight in others:
             total = torch.ops.mkldnn._linear_pointwise.binary(x, total, weight, None, "add")
-        yield slice(task, task + 1), total.unsqueeze(0)
+        yield total.unsqueeze(0)
 
 
 def _product_of_all(x: Tensor, w: Tensor, onednn: bool) -> Tensor:

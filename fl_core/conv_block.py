@@ -239,11 +239,19 @@ def _scatter(shape: tuple[int, ...], *terms: Term) -> Tensor:
     padded = terms[0][0].new_empty(tasks, batch, size + 1, 2, size + 1, 2, channels)
     padded[:, :, size] = 0
     padded[:, :, :, :, size] = 0
-    for which, product in products(*terms):
-        blocks = padded[which]
+    targets = (
+        padded[:, :, :size, :, :size],
+        padded[:, :, :size, :, 1:, :1],
+        padded[:, :, 1:, :1, :size],
+        padded[:, :, 1:, :1, 1:, :1],
+    )
+    for product, own, right, below, diagonal in products(*terms, into=targets):
         taps = product.view(-1, batch, size, size, 3, 3, channels).transpose(3, 4)
-        blocks[:, :, :size, :, :size] = taps[:, :, :, :2, :, :2]
-        blocks[:, :, :size, :, 1:, 0] += taps[:, :, :, :2, :, 2]
-        blocks[:, :, 1:, 0, :size] += taps[:, :, :, 2, :, :2]
-        blocks[:, :, 1:, 0, 1:, 0] += taps[:, :, :, 2, :, 2]
+        upper, lower = torch.split(taps, [2, 1], dim=3)
+        upper_left, upper_right = torch.split(upper, [2, 1], dim=5)
+        lower_left, lower_right = torch.split(lower, [2, 1], dim=5)
+        own.copy_(upper_left)
+        right.add_(upper_right)
+        below.add_(lower_left)
+        diagonal.add_(lower_right)
     return padded.view(tasks, batch, 2 * size + 2, 2 * size + 2, channels)

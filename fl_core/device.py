@@ -63,6 +63,7 @@ def local_update(
         # The first step is taken from shared parameters, which models compute faster.
         of_tasks = local if local is params else local.repeat_interleave(tasks_per_step, dim=0)
         step = meta_gradient(model, of_tasks, episode, adapt_lr, variant)
-        local = local - meta_lr * step.gradient.view(num_devices, tasks_per_step, -1).mean(dim=1)
+        for gradient in step.gradient.view(num_devices, tasks_per_step, -1).unbind(dim=1):
+            local = torch.sub(local, gradient, alpha=meta_lr / tasks_per_step)
         losses.append(step.loss.view(num_devices, tasks_per_step).mean(dim=1))
     return LocalUpdate(params - local, torch.stack(losses).mean(dim=0))

@@ -67,10 +67,11 @@ def meta_gradient(
         loss, gradient = model.loss_and_gradient(params, x, y)
     elif variant == "exact":
         there = model.linearise(params, *support)
-        loss, outer = model.loss_and_gradient(
-            torch.sub(params, there.gradient, alpha=adapt_lr), *query
-        )
-        gradient = torch.sub(outer, there.hvp(outer), alpha=adapt_lr)
+        # In place: what these few passes over [T, d] cost is fetching fresh memory.
+        adapted = torch.sub(params, there.gradient, alpha=adapt_lr, out=there.gradient)
+        loss, outer = model.loss_and_gradient(adapted, *query)
+        curved = there.hvp(outer)
+        gradient = torch.sub(outer, curved, alpha=adapt_lr, out=curved)
     elif variant in ("first_order", "hessian_free"):
         loss, gradient = model.loss_and_gradient(adapt(model, params, *support, adapt_lr), *query)
         if variant == "hessian_free":
