@@ -92,20 +92,17 @@ def score_tasks(
 
 
 def summarise(parts: Sequence[Scores]) -> Score:
-    """Scores of all tasks as means and 95 % confidence intervals (normal approximation)."""
+    """Scores of at least two tasks as means and 95 % confidence intervals (normal approximation)."""
     scores = np.concatenate(parts)
     tasks = len(scores)
     mean = scores.mean(axis=0)
-    half = 1.96 * scores.std(axis=0, ddof=1) / math.sqrt(tasks) if tasks > 1 else mean * math.nan
+    with np.errstate(invalid="ignore"):  # a diverged model has infinite losses
+        half = 1.96 * scores.std(axis=0, ddof=1) / math.sqrt(tasks)
     known = not math.isnan(mean[0])
     return Score(
         accuracy=float(mean[0]) if known else None,
-        accuracy_ci95=_finite(half[0]) if known else None,
+        accuracy_ci95=float(half[0]) if known else None,
         loss=float(mean[1]),
         loss_ci95=float(half[1]),
         tasks=tasks,
     )
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None

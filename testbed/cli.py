@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import torch
 import typer
 from rich.console import Console
 
@@ -20,7 +19,7 @@ from testbed.report.html import write_report
 from testbed.report.sweep import write_sweep_report
 from testbed.runs import RunResult, run_with_references
 from testbed.sweep import SWEEP_FILE, Sweep
-from testbed.workers import WorkerLostError
+from testbed.workers import WorkerLostError, one_thread
 
 STOPPED = 130
 
@@ -162,7 +161,7 @@ def data(
 
 def main() -> None:
     """Entry point: one line for a mistake of the user, never a traceback."""
-    torch.set_num_threads(1)
+    one_thread()
     try:
         app()
     except InputError as error:

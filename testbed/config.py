@@ -134,7 +134,7 @@ class ReceiverConfig(_Section):
     """Recovery of the weighted sum."""
 
     estimator: Literal["oamp", "iht", "lmmse", "matched_filter"] = "oamp"
-    denoiser: Literal["bernoulli_gaussian", "bimodal", "soft_threshold"] = "bernoulli_gaussian"
+    denoiser: Literal["bimodal", "bernoulli_gaussian", "soft_threshold"] = "bimodal"
     max_iterations: PositiveInt = 30
     fail_above_nmse_db: Annotated[float, Field(allow_inf_nan=False)] = -3.0  # as predicted
 
@@ -156,8 +156,8 @@ class EvaluationConfig(_Section):
     """Adaptation on new tasks of training devices, and on new devices."""
 
     every: PositiveInt = 100  # rounds
-    tasks: PositiveInt = 200  # per population
-    final_tasks: PositiveInt = 600
+    tasks: Annotated[int, Field(ge=2)] = 200  # per population
+    final_tasks: Annotated[int, Field(ge=2)] = 600
     adapt_steps: PositiveInt = 1
 
 

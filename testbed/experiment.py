@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -151,18 +152,14 @@ class Experiment:
         meta_lr = self.meta_lr(index)
         updates, losses = workers.updates(state.params, index, devices.tolist(), meta_lr)
         stages.lap("update")
-        if not np.isfinite(updates).all():
-            raise InputError(
-                f"round {index}: the updates are not finite; learner.meta_lr = "
-                f"{config.learner.meta_lr} or learner.adapt_lr = {config.learner.adapt_lr} "
-                "is too large"
-            )
+        if not (np.isfinite(updates).all() and np.isfinite(losses).all()):
+            raise self._diverged(f"the updates of round {index}")
         after, combined = play(state, self.scheme, devices, updates, stages.lap)
         row = {
             "round": index,
             "loss": float(losses.mean()),
             "meta_lr": meta_lr,
-            "update_norm": float(np.linalg.norm(combined.mean_update)),
+            "update_norm": float(np.linalg.norm(combined.mean_update.astype(np.float64))),
             "devices": devices.tolist(),
             **combined.record,
             "symbols": combined.symbols,
@@ -177,6 +174,8 @@ class Experiment:
         self, folder: RunFolder, state: RoundState, workers: Workers, watch: Watch, tasks: int
     ) -> dict[str, Any]:
         train, heldout = workers.scores(state.params, tasks, self.adaptation())
+        if not math.isfinite(train.loss + heldout.loss):
+            raise self._diverged(f"the losses after {state.round_index} rounds")
         row = {
             "round": state.round_index,
             "channel_uses": state.channel_uses,
@@ -187,6 +186,15 @@ class Experiment:
         folder.append("evaluations.jsonl", row)
         watch(Progress(self.config.scheme, state.round_index, self.config.rounds, evaluation=row))
         return row
+
+    def _diverged(self, what: str) -> InputError:
+        config = self.config
+        if config.scheme == "local":
+            return InputError(f"{what} are not finite: local.lr = {config.local.lr} is too large")
+        return InputError(
+            f"{what} are not finite: learner.meta_lr = {config.learner.meta_lr} or "
+            f"learner.adapt_lr = {config.learner.adapt_lr} is too large"
+        )
 
 
 def generalization_gap(train: Score, heldout: Score) -> float:

@@ -18,6 +18,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import torch
+from threadpoolctl import threadpool_limits
 
 from fl_core.device import local_update
 from fl_core.evaluation import Adaptation, Score, Scores, draw_tasks, score_tasks, summarise
@@ -86,6 +87,12 @@ class Desk:
         episode = stack(draw_tasks(population, purpose, self.run_seed, tasks)).to(self.device)
         theta = torch.from_numpy(params).to(self.device)
         return score_tasks(self.model, theta, episode, adaptation)
+
+
+def one_thread() -> None:
+    """Keep torch and BLAS to one thread: on a busy machine their threads wait for each other."""
+    torch.set_num_threads(1)
+    threadpool_limits(1)
 
 
 class WorkerLostError(RuntimeError):
@@ -192,7 +199,7 @@ class Workers:
 
 def _serve(connection: Connection, desk: Desk) -> None:
     """A worker's life: jobs in, results out, until the other end is gone."""
-    torch.set_num_threads(1)
+    one_thread()
     with contextlib.suppress(EOFError, ConnectionResetError, BrokenPipeError):
         while True:
             method, job = connection.recv()

@@ -1,0 +1,56 @@
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from testbed.cli import main
+
+# A run of a second: every stage of the protocol, on a model of 321 parameters.
+SMALL = """
+name: small
+rounds: 8
+checkpoint_every: 3
+task: {family: sinusoid, shots: 5, queries: 5}
+model: {name: mlp, width: 16}
+learner: {adapt_lr: 0.05, meta_lr: 0.05}
+devices: {num_devices: 12, num_active: 6, num_new: 4}
+sparsifier: {density: 0.1}
+compression: {ratio: 0.8}
+local: {lr: 0.01, steps: 5}
+evaluation: {every: 4, tasks: 20, final_tasks: 30}
+"""
+SAME_BYTES = ("config.yaml", "rounds.jsonl", "evaluations.jsonl", "summary.json", "checkpoint.npz")
+
+
+@pytest.fixture
+def workdir(tmp_path, monkeypatch):
+    """An empty current folder with `small.yaml` in it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small.yaml").write_text(SMALL)
+    return tmp_path
+
+
+@pytest.fixture
+def airmeta(workdir, monkeypatch, capsys):
+    """Run the command in this process: `airmeta("run", …)` gives (exit code, stdout, stderr)."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["airmeta", *map(str, arguments)])
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+        output = capsys.readouterr()
+        return code, output.out, output.err
+
+    return call
+
+
+def read_rows(path: Path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def contents(folder: Path):
+    return {name: (folder / name).read_bytes() for name in SAME_BYTES}

@@ -1,0 +1,137 @@
+"""Every mistake: exit code 2, one clear message, nothing written."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+
+def tree(folder: Path):
+    return sorted((str(p.relative_to(folder)), p.stat().st_mtime_ns) for p in folder.rglob("*"))
+
+
+@pytest.fixture
+def refused(airmeta, workdir):
+    """Call the command, check that it is refused and changed nothing; returns its message."""
+
+    def call(*arguments):
+        before = tree(workdir)
+        code, out, err = airmeta(*arguments)
+        assert code == 2, (out, err)
+        assert tree(workdir) == before
+        assert "Traceback" not in err
+        assert err.startswith("airmeta: ")
+        return " ".join(err.split())
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("channel.snr_bd=3", "small.yaml: channel.snr_bd: unknown key; did you mean channel.snr_db?"),
+        ("rounds=many", "small.yaml: rounds: input should be a valid integer, got 'many'"),
+        ("channel.snr_db=loud", "channel.snr_db: input should be a valid number, got 'loud'"),
+        ("sparsifier.k=100000", "sparsifier.k = 100000 exceeds the model's 321 parameters"),
+        ("compression.num_symbols=0", "compression.num_symbols: input should be greater than or"),
+        ("compression.num_symbols=99999", "compression.num_symbols = 99999 exceeds the model's"),
+        ("devices.num_active=99", "devices: num_active = 99 exceeds num_devices = 12"),
+        ("task.family=omnigloth", "did you mean omniglot?"),
+    ],
+)  # fmt: skip
+def test_wrong_settings(refused, override, message):
+    assert message in refused("run", "small.yaml", override)
+
+
+def test_too_few_drawings(refused):
+    message = refused("run", "demo", "task.shots=10", "task.queries=11")
+    assert "shots + queries = 10 + 11 exceeds the 20 drawings" in message
+
+
+def test_missing_data_folder(refused):
+    message = refused("run", "omniglot-5w1s", "task.data=nowhere")
+    assert "nowhere" in message
+    assert "airmeta data omniglot" in message
+
+
+def test_truncated_archive(refused, workdir):
+    data = workdir / "data"
+    data.mkdir()
+    for name in ("images_background.zip", "images_evaluation.zip"):
+        (data / name).write_bytes(b"PK\x03\x04 not a whole archive")
+    message = refused("run", "omniglot-5w1s", f"task.data={data}")
+    assert "images_background.zip" in message
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "text"])
+def test_corrupt_checkpoint(airmeta, refused, workdir, damage):
+    airmeta("run", "small.yaml", "--out", "a")
+    (workdir / "a" / "summary.json").unlink()
+    checkpoint = workdir / "a" / "checkpoint.npz"
+    whole = checkpoint.read_bytes()
+    middle = len(whole) // 2
+    flipped = whole[:middle] + bytes([whole[middle] ^ 0xFF]) + whole[middle + 1 :]
+    checkpoint.write_bytes(
+        {"truncated": whole[:-100], "flipped": flipped, "empty": b"", "text": b"hello"}[damage]
+    )
+    message = refused("run", "small.yaml", "--out", "a", "--resume")
+    assert "checkpoint.npz: the checkpoint is damaged" in message
+    assert "checkpoint.npz" in refused("evaluate", "a")
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_run_folder_of_another_configuration(airmeta, refused, workdir, complete):
+    airmeta("run", "small.yaml", "--out", "a")
+    if not complete:
+        (workdir / "a" / "summary.json").unlink()
+    message = refused("run", "small.yaml", "seed=5", "--out", "a", "--resume")
+    assert "a: holds a run of another configuration" in message
+
+
+def test_folder_in_use_needs_resume(airmeta, refused):
+    airmeta("run", "small.yaml", "--out", "a")
+    assert "add --resume to go on" in refused("run", "small.yaml", "--out", "a")
+
+
+def test_unwritable_output_folder(refused, workdir):
+    (workdir / "file").write_text("")
+    assert "file" in refused("run", "small.yaml", "--out", "file/under")
+    assert "file: is a file" in refused("run", "small.yaml", "--out", "file")
+    assert "cannot be written" in refused("run", "small.yaml", "--out", "/proc/airmeta")
+
+
+def test_unknown_experiment(refused):
+    assert "did you mean demo?" in refused("run", "dmo")
+
+
+def test_folders_that_are_no_runs(refused, workdir):
+    (workdir / "empty").mkdir()
+    for command in ("report", "evaluate"):
+        assert "empty" in refused(command, "empty")
+        assert "nowhere" in refused(command, "nowhere")
+
+
+def test_resume_without_a_run(refused):
+    assert "there is no run to resume" in refused("run", "small.yaml", "--resume")
+
+
+def test_divergence_is_named(airmeta, workdir):
+    code, _, err = airmeta("run", "small.yaml", "scheme=ideal", "learner.meta_lr=1e30")
+    assert code == 2
+    assert "learner.meta_lr" in err
+
+
+def test_sweeps(refused, airmeta, workdir):
+    assert "nothing to sweep" in refused("sweep", "small.yaml")
+    assert "valid number" in refused("sweep", "small.yaml", "channel.snr_db=10,loud")
+    assert "exceeds the model" in refused("sweep", "small.yaml", "sparsifier.k=5,100000")
+    (workdir / "s").mkdir()
+    (workdir / "s" / "notes.txt").write_text("mine")
+    assert "is not empty" in refused("sweep", "small.yaml", "seed=0,1", "--out", "s")
+    shutil.rmtree(workdir / "s")
+
+
+def test_wrong_command_line(airmeta, workdir):
+    assert airmeta("run")[0] == 2
+    assert airmeta("fly")[0] == 2
+    assert airmeta("evaluate", ".", "--tasks", "many")[0] == 2
