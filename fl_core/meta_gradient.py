@@ -67,11 +67,9 @@ def meta_gradient(
         loss, gradient = model.loss_and_gradient(params, x, y)
     elif variant == "exact":
         there = model.linearise(params, *support)
-        # In place: what these few passes over [T, d] cost is fetching fresh memory.
-        adapted = torch.sub(params, there.gradient, alpha=adapt_lr, out=there.gradient)
+        adapted = torch.sub(params, there.gradient, alpha=adapt_lr)
         loss, outer = model.loss_and_gradient(adapted, *query)
-        curved = there.hvp(outer)
-        gradient = torch.sub(outer, curved, alpha=adapt_lr, out=curved)
+        gradient = torch.sub(outer, there.hvp(outer), alpha=adapt_lr)
     elif variant in ("first_order", "hessian_free"):
         loss, gradient = model.loss_and_gradient(adapt(model, params, *support, adapt_lr), *query)
         if variant == "hessian_free":

