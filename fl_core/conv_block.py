@@ -49,14 +49,15 @@ class FirstBlock:
         tasks, batch, rows, _ = images.shape
         size = rows // 2
         self.params = params
-        patches = _patches(_pad(images.unsqueeze(-1)))
-        patches = patches - patches.mean(dim=1, keepdim=True)
-        self.covariance = torch.bmm(patches.mT, patches) / patches.shape[1]
+        patches = _patches(_pad(images.unsqueeze(-1))).view(tasks, batch, size, size, _TAPS)
         padded = images.new_zeros(tasks, batch, size + 2, size + 2, _TAPS + 1)
         inside = _inside(padded, size)
-        inside[..., :_TAPS] = patches.view(tasks, batch, size, size, _TAPS)
+        mean = patches.mean(dim=(1, 2, 3), keepdim=True)
+        torch.sub(patches, mean, out=inside[..., :_TAPS])
         inside[..., _TAPS] = 1
         self.patches = padded.view(tasks, -1, _TAPS + 1)
+        moments = torch.bmm(self.patches.mT, self.patches)[:, :_TAPS, :_TAPS]
+        self.covariance = moments / (batch * size * size)
         weight = params.weight.mT  # [T, 9, C]
         self.std = ((self.covariance @ weight) * weight).sum(1, keepdim=True).add(_EPSILON).sqrt()
         self.unit = weight / self.std
