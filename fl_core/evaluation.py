@@ -92,7 +92,7 @@ def score_tasks(
 
 
 def summarise(parts: Sequence[Scores]) -> Score:
-    """Scores of at least two tasks as means and 95 % confidence intervals (normal approximation)."""
+    """Means over at least two tasks and their 95 % confidence intervals (normal approximation)."""
     scores = np.concatenate(parts)
     tasks = len(scores)
     mean = scores.mean(axis=0)

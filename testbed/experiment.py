@@ -127,7 +127,11 @@ class Experiment:
                 self._evaluate(folder, state, workers, watch, config.evaluation.tasks)
             if done < rounds and done % config.checkpoint_every == 0:
                 folder.save(state)
-        final = self._evaluate(folder, state, workers, watch, config.evaluation.final_tasks)
+        scored = folder.rows("evaluations.jsonl")
+        if scored and scored[-1]["round"] == rounds:  # stopped between the last score and the end
+            final = scored[-1]
+        else:
+            final = self._evaluate(folder, state, workers, watch, config.evaluation.final_tasks)
         folder.save(state)
         summary = {
             "scheme": config.scheme,

@@ -145,7 +145,7 @@ class RunFolder:
 def load_checkpoint(path: Path) -> tuple[RoundState, str]:
     """State and configuration hash of a checkpoint; InputError when missing or damaged."""
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
             devices, memory = data["devices"], data["memory"]
             state = RoundState(
                 params=data["params"],

@@ -29,7 +29,7 @@ def refused(airmeta, workdir):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("channel.snr_bd=3", "small.yaml: channel.snr_bd: unknown key; did you mean channel.snr_db?"),
+        ("channel.snr_bd=3", "small.yaml: channel.snr_bd: unknown key; did you mean channel.snr_d"),
         ("rounds=many", "small.yaml: rounds: input should be a valid integer, got 'many'"),
         ("channel.snr_db=loud", "channel.snr_db: input should be a valid number, got 'loud'"),
         ("sparsifier.k=100000", "sparsifier.k = 100000 exceeds the model's 321 parameters"),

