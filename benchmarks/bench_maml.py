@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from table import Table, best_of
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from benchmarks.table import Table, best_of
 from fl_core.meta_gradient import meta_gradient
 from fl_core.models import Conv4, ModuleModel, conv4_module
 from fl_core.tasks.episode import Episode

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing.connection
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from types import TracebackType
@@ -144,7 +144,7 @@ class Workers:
     ) -> tuple[Vector, npt.NDArray[np.float64]]:
         """Updates float32 [r, d] and losses [r] of these devices."""
         parts = self._map(
-            Desk.update,
+            "update",
             [
                 (params, round_index, devices[i : i + DEVICES_PER_CHUNK], meta_lr)
                 for i in range(0, len(devices), DEVICES_PER_CHUNK)
@@ -161,13 +161,13 @@ class Workers:
         jobs = [
             (params, heldout, chunk, adaptation) for heldout in (False, True) for chunk in chunks
         ]
-        parts = self._map(Desk.score, jobs)
+        parts = self._map("score", jobs)
         return summarise(parts[: len(chunks)]), summarise(parts[len(chunks) :])
 
-    def _map(self, method: Callable[..., Any], jobs: Sequence[tuple[Any, ...]]) -> list[Any]:
+    def _map(self, method: str, jobs: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Results in the order of the jobs, each job given to the next idle worker."""
         if not self._connections:
-            return [method(self._desk, *job) for job in jobs]
+            return [getattr(self._desk, method)(*job) for job in jobs]
         results: list[Any] = [None] * len(jobs)
         waiting = iter(enumerate(jobs))
         busy: dict[Connection, int] = {}
@@ -187,12 +187,12 @@ class Workers:
     @staticmethod
     def _give(
         connection: Connection,
-        method: Callable[..., Any],
+        method: str,
         waiting: Iterator[tuple[int, tuple[Any, ...]]],
         busy: dict[Connection, int],
     ) -> None:
         for index, job in waiting:
-            connection.send((method.__name__, job))
+            connection.send((method, job))
             busy[connection] = index
             return
 
