@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812
 from fl_core.conv_block import Block, BlockParams, FirstBlock
 from fl_core.module_model import Linearisation, ModuleModel
 
-_BLOCKS = 4
+Strides = tuple[int, int, int, int]
 
 # The C library returns freed memory to the system and page-faults to get it back, which took a
 # quarter of the time here. Having freed one large block, never touched, glibc keeps up to 64 MiB.
@@ -21,14 +20,15 @@ torch.empty(31 << 20, dtype=torch.uint8)
 
 
 class _StridedConvolution(nn.Module):
-    """3×3, stride 2, padding 1; its weight is stored [outputs, 3, 3, inputs].
+    """3×3, padding 1; its weight is stored [outputs, 3, 3, inputs].
 
     In this order a flat parameter vector is used by `Conv4` as it stands, without a transposed copy
     for each task.
     """
 
-    def __init__(self, channels_in: int, channels_out: int) -> None:
+    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
         super().__init__()
+        self.stride = stride
         self.weight = nn.Parameter(torch.empty(channels_out, 3, 3, channels_in))
         self.bias = nn.Parameter(torch.empty(channels_out))
         self.reset_parameters()
@@ -40,8 +40,9 @@ class _StridedConvolution(nn.Module):
         nn.init.uniform_(self.bias, -bound, bound)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, inputs, H, W] to [B, outputs, ⌈H/2⌉, ⌈W/2⌉]."""
-        return F.conv2d(x, self.weight.permute(0, 3, 1, 2), self.bias, stride=2, padding=1)
+        """[B, inputs, H, W] to [B, outputs, ⌈H/stride⌉, ⌈W/stride⌉]."""
+        weight = self.weight.permute(0, 3, 1, 2)
+        return F.conv2d(x, weight, self.bias, stride=self.stride, padding=1)
 
 
 class _SpatialMean(nn.Module):
@@ -52,18 +53,18 @@ class _SpatialMean(nn.Module):
         return x.mean(dim=(2, 3))
 
 
-def conv4_module(num_outputs: int, width: int = 64) -> nn.Module:
+def conv4_module(num_outputs: int, width: int = 64, strides: Strides = (2, 2, 2, 2)) -> nn.Module:
     """The few-shot net for 1×28×28 images, as a torch module.
 
-    Four times [3×3 convolution of stride 2, batch normalisation with batch statistics, ReLU], the
-    mean over the remaining 2×2 map, and a linear layer (Vinyals et al. 2016; Finn et al. 2017, the
-    strided form). 112,261 parameters at width 64 and 5 outputs.
+    Four times [3×3 convolution, batch normalisation with batch statistics, ReLU], the mean over the
+    map that remains, and a linear layer (Vinyals et al. 2016; Finn et al. 2017, the strided form,
+    28→14→7→4→2). 112,261 parameters at width 64 and 5 outputs, whatever the strides.
     """
     layers: list[nn.Module] = []
-    for channels_in, channels_out in pairwise((1, *[width] * _BLOCKS)):
+    for channels_in, stride in zip((1, width, width, width), strides, strict=True):
         layers += [
-            _StridedConvolution(channels_in, channels_out),
-            nn.BatchNorm2d(channels_out, track_running_stats=False),
+            _StridedConvolution(channels_in, width, stride),
+            nn.BatchNorm2d(width, track_running_stats=False),
             nn.ReLU(),
         ]
     return nn.Sequential(*layers, _SpatialMean(), nn.Linear(width, num_outputs))
@@ -81,13 +82,13 @@ class _Parts:
 class _Trace:
     """The net at one point: activations of all layers, and whatever derivatives reuse."""
 
-    def __init__(self, parts: _Parts, x: Tensor) -> None:
+    def __init__(self, parts: _Parts, x: Tensor, strides: Strides) -> None:
         self.parts = parts
-        self.first = FirstBlock(parts.blocks[0], x[:, :, 0])
+        self.first = FirstBlock(parts.blocks[0], x[:, :, 0], strides[0])
         self.rest: list[Block] = []
         output = self.first.output
-        for params in parts.blocks[1:]:
-            self.rest.append(Block(params, output))
+        for params, stride in zip(parts.blocks[1:], strides[1:], strict=True):
+            self.rest.append(Block(params, output, stride))
             output = self.rest[-1].output
         self.features = _spatial_mean(output)
         self.logits = self.features @ parts.weight.mT + parts.bias
@@ -120,15 +121,16 @@ class _Trace:
 
     def _down(self, d_features: Tensor, into: _Parts, pass_name: str) -> None:
         """From the features' gradient, or its derivative, through all blocks to the parameters."""
-        shape = self.rest[-1].output.shape
-        dy = (d_features / 4)[:, :, None, None, :].expand(shape)
+        output = self.rest[-1].output
+        positions = output[0, 0, 1:-1, 1:-1, 0].numel()
+        dy = (d_features / positions)[:, :, None, None, :].expand(output.shape)
         for block, params in zip(reversed(self.rest), reversed(into.blocks[1:]), strict=True):
             dy = getattr(block, pass_name)(dy, params)
         getattr(self.first, pass_name)(dy, into.blocks[0])
 
 
 def _spatial_mean(padded: Tensor) -> Tensor:
-    return padded[:, :, 1:3, 1:3].mean(dim=(2, 3))
+    return padded[:, :, 1:-1, 1:-1].mean(dim=(2, 3))
 
 
 @dataclass(frozen=True)
@@ -141,16 +143,20 @@ class Conv4:
     Attributes:
         num_outputs: classes of a task.
         width: channels of every convolution.
+        strides: of the four convolutions, each 1 or 2.
     """
 
     num_outputs: int
     width: int = 64
+    strides: Strides = (2, 2, 2, 2)
 
     def __post_init__(self) -> None:
         if self.num_outputs < 1 or self.width < 1:
             raise ValueError(
                 f"num_outputs is {self.num_outputs} and width {self.width}; both must be positive"
             )
+        if len(self.strides) != 4 or not set(self.strides) <= {1, 2}:
+            raise ValueError(f"strides are {self.strides}; give four, each 1 or 2")
 
     @property
     def dim(self) -> int:
@@ -160,7 +166,7 @@ class Conv4:
     def init(self, generator: torch.Generator) -> Tensor:
         """Fresh parameters, float32 [d]."""
         with torch.random.fork_rng(devices=[]):  # torch initialises what it constructs
-            module = conv4_module(self.num_outputs, self.width)
+            module = conv4_module(self.num_outputs, self.width, self.strides)
         return ModuleModel(module, "classification").init(generator)
 
     def predict(self, params: Tensor, x: Tensor) -> Tensor:
@@ -189,13 +195,13 @@ class Conv4:
     def _trace(self, params: Tensor, x: Tensor) -> _Trace:
         if x.shape[2:] != (1, 28, 28):
             raise ValueError(f"x is {list(x.shape)}; conv4 takes images [T, B, 1, 28, 28]")
-        return _Trace(self._parts(params), x)
+        return _Trace(self._parts(params), x, self.strides)
 
     def _sizes(self) -> list[int]:
         """Lengths of weight, bias, scale and shift of each block, then of the linear layer."""
         width = self.width
         sizes = []
-        for channels_in in (1, *[width] * (_BLOCKS - 1)):
+        for channels_in in (1, width, width, width):
             sizes += [9 * channels_in * width, width, width, width]
         return [*sizes, width * self.num_outputs, self.num_outputs]
 

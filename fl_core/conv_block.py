@@ -15,6 +15,7 @@ With x̂ = (z − z̄)/σ, u the gradient with respect to x̂, and means over al
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 import torch
@@ -44,12 +45,13 @@ class FirstBlock:
     for the border of the output make the output padded, without a copy.
     """
 
-    def __init__(self, params: BlockParams, images: Tensor) -> None:
-        """`images` are [T, B, 2n, 2n]; the output [T, B, n + 2, n + 2, channels]."""
-        tasks, batch, rows, _ = images.shape
-        size = rows // 2
+    def __init__(self, params: BlockParams, images: Tensor, stride: int) -> None:
+        """`images` are [T, B, rows, rows]; the output [T, B, n + 2, n + 2, channels]."""
+        tasks, batch = images.shape[:2]
+        padded_images = _pad(images.unsqueeze(-1))
+        size = _size(padded_images, stride)
         self.params = params
-        patches = _patches(_pad(images.unsqueeze(-1))).view(tasks, batch, size, size, _TAPS)
+        patches = _patches(padded_images, stride).view(tasks, batch, size, size, _TAPS)
         padded = images.new_zeros(tasks, batch, size + 2, size + 2, _TAPS + 1)
         inside = _inside(padded, size)
         mean = patches.mean(dim=(1, 2, 3), keepdim=True)
@@ -107,13 +109,14 @@ class FirstBlock:
 class Block:
     """A block whose input is another block's output."""
 
-    def __init__(self, params: BlockParams, x: Tensor) -> None:
+    def __init__(self, params: BlockParams, x: Tensor, stride: int) -> None:
         """`x` is the padded output of the block before."""
-        tasks, batch, rows = x.shape[:3]
-        size = rows // 2 - 1
+        tasks, batch = x.shape[:2]
+        size = _size(x, stride)
         self.params = params
+        self.stride = stride
         self.shape = (tasks, batch, size, size, -1)
-        self.patches = _patches(x)
+        self.patches = _patches(x, stride)
         z = x.new_empty(tasks, batch * size * size, params.weight.shape[1])
         multiply(z, (self.patches, params.weight.mT))
         z -= z.mean(dim=1, keepdim=True)
@@ -135,12 +138,12 @@ class Block:
         self.dz.addcmul_(self.unit, -gain * self.mean_xdu)
         multiply(gradient.weight, (self.dz.mT, self.patches))
         _write(gradient, n * self.mean_xdu, n * self.mean_du)
-        return _scatter(self.shape, (self.dz, self.params.weight))
+        return _scatter(self.shape, self.stride, (self.dz, self.params.weight))
 
     def tangent(self, direction: BlockParams, x_dot: Tensor) -> Tensor:
         """Derivative of the output along a direction of parameters and padded input."""
         self.direction = direction
-        self.patches_dot = _patches(x_dot)
+        self.patches_dot = _patches(x_dot, self.stride)
         z_dot = multiply(
             torch.empty_like(self.unit),
             (self.patches_dot, self.params.weight.mT),
@@ -173,7 +176,8 @@ class Block:
         dz_dot.addcmul_(self.unit_dot, -gain * self.mean_xdu)
         multiply(product.weight, (dz_dot.mT, self.patches), (self.dz.mT, self.patches_dot))
         _write(product, n * mean_xdu_dot, n * mean_du_dot)
-        return _scatter(self.shape, (dz_dot, self.params.weight), (self.dz, self.direction.weight))
+        terms = (dz_dot, self.params.weight), (self.dz, self.direction.weight)
+        return _scatter(self.shape, self.stride, *terms)
 
     def _open(self) -> Tensor:
         return _inside(self.output, self.shape[2])
@@ -192,13 +196,9 @@ def _write(gradient: BlockParams, scale: Tensor, shift: Tensor) -> None:
 
 
 def _frame(inside: Tensor) -> tuple[Tensor, Tensor]:
-    """An array to fill inside a border of zeros, and the whole.
-
-    The border is one row wide before, and one or two after, for an even number of rows.
-    """
+    """An array to fill inside a border of zeros one position wide, and the whole."""
     tasks, batch, size, _, channels = inside.shape
-    rows = 2 * ((size + 1) // 2) + 2
-    whole = inside.new_zeros(tasks, batch, rows, rows, channels)
+    whole = inside.new_zeros(tasks, batch, size + 2, size + 2, channels)
     return _inside(whole, size), whole
 
 
@@ -218,41 +218,45 @@ def _gate(x: Tensor, output: Tensor, out: Tensor) -> Tensor:
     return gated
 
 
-def _patches(padded: Tensor) -> Tensor:
+def _size(padded: Tensor, stride: int) -> int:
+    """Rows of the output of a convolution."""
+    return (padded.shape[2] - 3) // stride + 1
+
+
+def _patches(padded: Tensor, stride: int) -> Tensor:
     """The nine taps of each output position: [T, positions, 9 * channels]."""
-    tasks, batch, rows, _, channels = padded.shape
-    size = rows // 2 - 1
+    tasks, batch, _, _, channels = padded.shape
+    size = _size(padded, stride)
     task, image, row, column, _ = padded.stride()
     return padded.as_strided(
         (tasks, batch, size, size, 3, 3 * channels),
-        (task, image, 2 * row, 2 * column, row, 1),
+        (task, image, stride * row, stride * column, row, 1),
     ).reshape(tasks, batch * size * size, 9 * channels)
 
 
-def _scatter(shape: tuple[int, ...], *terms: Term) -> Tensor:
+def _scatter(shape: tuple[int, ...], stride: int, *terms: Term) -> Tensor:
     """The adjoint of `_patches` on a sum of products: each tap is added to where it came from.
 
-    `shape` is that of the block's output. The border of the padded result is left undefined.
+    `shape` is that of the block's output. The border of the padded result is left undefined, and
+    for an even number of rows it is one wider after than before.
     """
     tasks, batch, size, _, _ = shape
     channels = terms[0][1].shape[2] // _TAPS
-    # Row 2i + p of the padded array is block i, parity p.
-    padded = terms[0][0].new_empty(tasks, batch, size + 1, 2, size + 1, 2, channels)
-    padded[:, :, size] = 0
-    padded[:, :, :, :, size] = 0
-    targets = (
-        padded[:, :, :size, :, :size],
-        padded[:, :, :size, :, 1:, :1],
-        padded[:, :, 1:, :1, :size],
-        padded[:, :, 1:, :1, 1:, :1],
+    # In cells of stride × stride positions, the taps of output i lie in cells i, i + 1 (and i + 2).
+    cells = size + 2 // stride
+    runs = [(cell, min(stride, 3 - stride * cell)) for cell in range(cells - size + 1)]
+    padded = terms[0][0].new_empty(tasks, batch, cells, stride, cells, stride, channels)
+    padded[:, :, size:] = 0
+    padded[:, :, :, :, size:] = 0
+    targets = tuple(
+        padded[:, :, row : row + size, :rows, column : column + size, :columns]
+        for (row, rows), (column, columns) in itertools.product(runs, repeat=2)
     )
-    for product, own, right, below, diagonal in products(*terms, into=targets):
+    for product, first, *others in products(*terms, into=targets):
         taps = product.view(-1, batch, size, size, 3, 3, channels).transpose(3, 4)
-        upper, lower = torch.split(taps, [2, 1], dim=3)
-        upper_left, upper_right = torch.split(upper, [2, 1], dim=5)
-        lower_left, lower_right = torch.split(lower, [2, 1], dim=5)
-        own.copy_(upper_left)
-        right.add_(upper_right)
-        below.add_(lower_left)
-        diagonal.add_(lower_right)
-    return padded.view(tasks, batch, 2 * size + 2, 2 * size + 2, channels)
+        bands = torch.split(taps, stride, dim=3)
+        own, *shared = (part for band in bands for part in torch.split(band, stride, dim=5))
+        first.copy_(own)
+        for target, part in zip(others, shared, strict=True):
+            target.add_(part)
+    return padded.view(tasks, batch, cells * stride, cells * stride, channels)

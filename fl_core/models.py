@@ -8,7 +8,7 @@ from typing import Literal
 
 from torch import nn
 
-from fl_core.conv4 import Conv4, conv4_module
+from fl_core.conv4 import Conv4, Strides, conv4_module
 from fl_core.module_model import FewShotModel, Kind, Linearisation, ModuleModel
 from fl_core.tasks.episode import TaskFamily
 
@@ -47,6 +47,7 @@ def build_model(
     family: TaskFamily,
     width: int = 64,
     activation: Literal["relu", "tanh"] = "relu",
+    strides: Strides = (2, 2, 2, 2),
 ) -> FewShotModel:
     """The model an experiment names, shaped for a family of tasks.
 
@@ -55,6 +56,7 @@ def build_model(
         family: gives input shape, outputs and kind.
         width: channels of each convolution, or units of each of two hidden layers.
         activation: of the perceptron; the convolutional net has ReLU.
+        strides: of the four convolutions, each 1 or 2.
 
     Raises:
         ValueError: unknown name, or a net that cannot take this family.
@@ -70,4 +72,4 @@ def build_model(
             f"conv4 classifies images of shape (1, 28, 28); {family.name} is a "
             f"{family.kind} of shape {family.input_shape}: use 'mlp'"
         )
-    return Conv4(family.num_outputs, width)
+    return Conv4(family.num_outputs, width, strides)

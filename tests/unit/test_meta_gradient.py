@@ -72,13 +72,24 @@ def relative_error(value, reference):
 @pytest.mark.parametrize("shared", [True, False], ids=["shared", "per task"])
 @pytest.mark.parametrize("build", [Conv4, ModuleModel])
 @pytest.mark.parametrize(
-    ("width", "ways", "shots", "queries"), [(8, 3, 2, 1), (32, 5, 1, 3), (5, 2, 1, 1)]
+    ("strides", "width", "ways", "shots", "queries"),
+    [
+        ((2, 2, 2, 2), 8, 3, 2, 1),
+        ((2, 2, 2, 2), 32, 5, 1, 3),
+        ((2, 2, 1, 1), 8, 5, 1, 3),
+        ((2, 1, 2, 1), 5, 3, 1, 1),
+        ((2, 2, 2, 1), 5, 2, 2, 1),
+        ((1, 2, 2, 1), 4, 2, 1, 1),
+        ((1, 1, 1, 2), 3, 2, 1, 1),
+    ],
 )
 def test_agrees_with_autograd_through_the_adaptation(
-    width, ways, shots, queries, build, shared, variant
+    strides, width, ways, shots, queries, build, shared, variant
 ):
-    module = conv4_module(ways, width).double()
-    model = Conv4(ways, width) if build is Conv4 else ModuleModel(module, "classification")
+    module = conv4_module(ways, width, strides).double()
+    model = Conv4(ways, width, strides)
+    if build is ModuleModel:
+        model = ModuleModel(module, "classification")
     params = some_params(model, None if shared else 2)
     episode = image_episode(2, ways, shots, queries)
     expected, expected_loss = autograd_meta_gradient(module, params, episode, variant)

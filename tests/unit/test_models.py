@@ -30,17 +30,19 @@ def test_conv4_has_the_size_of_the_reference_net(width, dim):
     assert ModuleModel(conv4_module(5, width), "classification").dim == dim
 
 
-def test_conv4_module_is_the_usual_stack_of_torch_layers():
+@pytest.mark.parametrize(("strides", "rows"), [((2, 2, 2, 2), 2), ((2, 2, 1, 1), 7)])
+def test_conv4_module_is_the_usual_stack_of_torch_layers(strides, rows):
     width, ways = 6, 4
     layers = []
-    for channels_in in (1, width, width, width):
+    for channels_in, stride in zip((1, width, width, width), strides, strict=True):
         layers += [
-            nn.Conv2d(channels_in, width, 3, stride=2, padding=1),
+            nn.Conv2d(channels_in, width, 3, stride=stride, padding=1),
             nn.BatchNorm2d(width, track_running_stats=False),
             nn.ReLU(),
         ]
-    usual = nn.Sequential(*layers, nn.AvgPool2d(2), nn.Flatten(), nn.Linear(width, ways)).double()
-    ours = conv4_module(ways, width).double()
+    layers += [nn.AvgPool2d(rows), nn.Flatten(), nn.Linear(width, ways)]
+    usual = nn.Sequential(*layers).double()
+    ours = conv4_module(ways, width, strides).double()
     with torch.no_grad():
         for mine, theirs in zip(ours.parameters(), usual.parameters(), strict=True):
             mine.copy_(theirs.permute(0, 2, 3, 1) if theirs.dim() == 4 else theirs)
@@ -48,10 +50,11 @@ def test_conv4_module_is_the_usual_stack_of_torch_layers():
     torch.testing.assert_close(ours(x), usual(x), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("strides", [(2, 2, 2, 2), (2, 2, 1, 1), (1, 2, 1, 2)])
 @pytest.mark.parametrize("shared", [True, False])
-def test_conv4_predicts_as_its_module(shared):
-    fast = Conv4(3, 8)
-    reference = ModuleModel(conv4_module(3, 8), "classification")
+def test_conv4_predicts_as_its_module(shared, strides):
+    fast = Conv4(3, 8, strides)
+    reference = ModuleModel(conv4_module(3, 8, strides), "classification")
     params = fast.init(torch.Generator().manual_seed(0)).double()
     if not shared:
         params = torch.stack([params, 1.3 * params, 0.7 * params])
@@ -61,9 +64,10 @@ def test_conv4_predicts_as_its_module(shared):
     torch.testing.assert_close(fast.predict(params, x), expected, rtol=1e-12, atol=1e-12)
 
 
-def test_float32_agrees_with_float64():
+@pytest.mark.parametrize("strides", [(2, 2, 2, 2), (2, 2, 1, 1)])
+def test_float32_agrees_with_float64(strides):
     # At this width the larger products take the library path that float64 never does.
-    model = Conv4(5, 64)
+    model = Conv4(5, 64, strides)
     params = model.init(torch.Generator().manual_seed(0)) * torch.ones(2, 1)
     x, y = images(2, 2, 5), torch.arange(5).repeat(2, 1)
     loss, gradient = model.loss_and_gradient(params, x.float(), y)
@@ -109,8 +113,10 @@ def test_regression_loss_is_the_mean_squared_error():
 
 
 def test_build_model_shapes_itself_to_the_family():
-    conv4 = build_model("conv4", family((1, 28, 28), "classification", 20), width=16)
-    assert (conv4.num_outputs, conv4.width) == (20, 16)
+    omniglot = family((1, 28, 28), "classification", 20)
+    conv4 = build_model("conv4", omniglot, width=16)
+    assert (conv4.num_outputs, conv4.width, conv4.strides) == (20, 16, (2, 2, 2, 2))
+    assert build_model("conv4", omniglot, strides=(2, 2, 1, 1)).strides == (2, 2, 1, 1)
     sine = build_model("mlp", family((1,), "regression", 1), width=40)
     assert (sine.num_outputs, sine.dim) == (1, 80 + 40 * 41 + 41)
 
@@ -123,6 +129,8 @@ def test_build_model_shapes_itself_to_the_family():
         (lambda: build_model("mlp", family((1,), "regression"), width=0), "at least 1"),
         (lambda: mlp((1,), 1, activation="gelu"), "relu, tanh"),
         (lambda: Conv4(0, 8), "must be positive"),
+        (lambda: Conv4(5, 8, (2, 2, 3, 1)), "each 1 or 2"),
+        (lambda: Conv4(5, 8, (2, 2)), "give four"),
         (lambda: ModuleModel(nn.ReLU(), "regression"), "no parameters"),
         (lambda: ModuleModel(nn.Linear(1, 1), "ranking"), "use 'classification'"),
     ],
