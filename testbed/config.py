@@ -26,6 +26,7 @@ def _level(value: float) -> float:
 PositiveInt = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Stride = Annotated[int, Field(ge=1, le=2)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -50,6 +51,7 @@ class ModelConfig(_Section):
 
     name: Literal["conv4", "mlp"] = "conv4"
     width: PositiveInt = 32  # channels of conv4, hidden units of mlp
+    strides: Annotated[tuple[Stride, Stride, Stride, Stride], Field(strict=False)] = (2, 2, 1, 1)
     device: str = "cpu"  # any torch device
 
 

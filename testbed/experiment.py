@@ -65,7 +65,9 @@ class Experiment:
             rotations=task.rotations,
             partition=task.partition,
         )
-        model = build_model(config.model.name, family, config.model.width)
+        model = build_model(
+            config.model.name, family, config.model.width, strides=config.model.strides
+        )
         learner = Learner(
             variant="plain" if config.scheme == "conventional" else config.learner.gradient,
             adapt_lr=config.learner.adapt_lr,
