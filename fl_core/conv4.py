@@ -90,7 +90,7 @@ class _Trace:
         for params, stride in zip(parts.blocks[1:], strides[1:], strict=True):
             self.rest.append(Block(params, output, stride))
             output = self.rest[-1].output
-        self.features = _spatial_mean(output)
+        self.features = self._spatial_mean(output)
         self.logits = self.features @ parts.weight.mT + parts.bias
 
     def backward(self, y: Tensor, gradient: _Parts) -> Tensor:
@@ -109,7 +109,7 @@ class _Trace:
         output = self.first.tangent(direction.blocks[0])
         for block, block_direction in zip(self.rest, direction.blocks[1:], strict=True):
             output = block.tangent(block_direction, output)
-        features = _spatial_mean(output)
+        features = self._spatial_mean(output)
         logits = features @ self.parts.weight.mT + self.features @ direction.weight.mT
         logits += direction.bias
         expected = (self.probability * logits).sum(dim=-1, keepdim=True)
@@ -121,16 +121,16 @@ class _Trace:
 
     def _down(self, d_features: Tensor, into: _Parts, pass_name: str) -> None:
         """From the features' gradient, or its derivative, through all blocks to the parameters."""
-        output = self.rest[-1].output
-        positions = output[0, 0, 1:-1, 1:-1, 0].numel()
-        dy = (d_features / positions)[:, :, None, None, :].expand(output.shape)
+        batch, rows, columns, channels = self.rest[-1].output.shape
+        dy = d_features.transpose(0, 1).reshape(batch, 1, 1, channels) / (rows * columns)
+        dy = dy.expand(batch, rows, columns, channels)
         for block, params in zip(reversed(self.rest), reversed(into.blocks[1:]), strict=True):
             dy = getattr(block, pass_name)(dy, params)
         getattr(self.first, pass_name)(dy, into.blocks[0])
 
-
-def _spatial_mean(padded: Tensor) -> Tensor:
-    return padded[:, :, 1:-1, 1:-1].mean(dim=(2, 3))
+    def _spatial_mean(self, maps: Tensor) -> Tensor:
+        """[B, rows, columns, T * width] to [T, B, width]."""
+        return maps.mean(dim=(1, 2)).view(len(maps), -1, self.parts.weight.shape[2]).transpose(0, 1)
 
 
 @dataclass(frozen=True)

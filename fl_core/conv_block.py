@@ -4,9 +4,9 @@ Each block is made at a point (parameters and input) and then asked for derivati
 gradient, and the derivative of activations and gradient along a direction (the R-operator of
 Pearlmutter, "Fast exact multiplication by the Hessian", 1994). No autograd graph is recorded.
 
-Activations are [T, B, rows, columns, channels]: then the nine taps of a convolution are three
-contiguous runs, and gathering them costs little beside the matrix products that follow. The bias of
-a convolution is cancelled by the normalisation, so it is ignored and its gradient is zero.
+Activations are [B, rows, columns, T * channels]. The T tasks are the groups of one grouped
+convolution, and their statistics those of T * channels columns: no operation is repeated per task.
+The bias of a convolution is cancelled by the normalisation, so it is ignored and its gradient is 0.
 
 With x̂ = (z − z̄)/σ, u the gradient with respect to x̂, and means over all positions of a task,
 
@@ -15,16 +15,15 @@ With x̂ = (z − z̄)/σ, u the gradient with respect to x̂, and means over al
 
 from __future__ import annotations
 
-import itertools
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-
-from fl_core.batched_matmul import Term, multiply, products
+from torch.nn import functional as F  # noqa: N812
 
 _EPSILON = 1e-5
 _TAPS = 9
+_POSITIONS = (0, 1, 2)
 
 
 class BlockParams(NamedTuple):
@@ -39,33 +38,26 @@ class BlockParams(NamedTuple):
 class FirstBlock:
     """The block that sees the image.
 
-    With one input channel z = Āw is a product with nine columns, so the statistics of z follow from
-    the 9×9 covariance of the centred patches Ā, and the normalisation folds into the weights:
-    y = ReLU([Ā, 1]·[γŵ; β]) with ŵ = w/σ. Neither z nor x̂ is ever formed. Rows of zeros in [Ā, 1]
-    for the border of the output make the output padded, without a copy.
+    With one input channel z = Aw is a product with nine columns, so the statistics of z follow from
+    mean ā and 9×9 covariance of the patches A, and the normalisation folds into weight and bias of
+    the convolution: y = ReLU(Aγŵ + β − āγŵ) with ŵ = w/σ. Neither z nor x̂ is ever formed.
     """
 
     def __init__(self, params: BlockParams, images: Tensor, stride: int) -> None:
-        """`images` are [T, B, rows, rows]; the output [T, B, n + 2, n + 2, channels]."""
-        tasks, batch = images.shape[:2]
-        padded_images = _pad(images.unsqueeze(-1))
-        size = _size(padded_images, stride)
+        """`images` are [T, B, rows, columns]."""
         self.params = params
-        patches = _patches(padded_images, stride).view(tasks, batch, size, size, _TAPS)
-        padded = images.new_zeros(tasks, batch, size + 2, size + 2, _TAPS + 1)
-        inside = _inside(padded, size)
-        mean = patches.mean(dim=(1, 2, 3), keepdim=True)
-        torch.sub(patches, mean, out=inside[..., :_TAPS])
-        inside[..., _TAPS] = 1
-        self.patches = padded.view(tasks, -1, _TAPS + 1)
+        self.stride = stride
+        self.images = images.permute(1, 0, 2, 3).contiguous(memory_format=torch.channels_last)
+        patches = _patches(images, stride)
+        self.mean = patches.mean(dim=1, keepdim=True)
+        self.patches = F.pad(patches - self.mean, (0, 1), value=1.0)  # [A - ā, 1]
         moments = torch.bmm(self.patches.mT, self.patches)[:, :_TAPS, :_TAPS]
-        self.covariance = moments / (batch * size * size)
+        self.covariance = moments / self.patches.shape[1]
         weight = params.weight.mT  # [T, 9, C]
         self.std = ((self.covariance @ weight) * weight).sum(1, keepdim=True).add(_EPSILON).sqrt()
         self.unit = weight / self.std
         self.folded = self.covariance @ self.unit
-        z = self._product(params.scale * self.unit, params.shift)
-        self.output = z.relu_().view(*padded.shape[:4], -1)
+        self.output = self._convolve(params.scale * self.unit, params.shift).relu_()
 
     def backward(self, dy: Tensor, gradient: BlockParams) -> None:
         """Write the gradient of the parameters, given that of the output."""
@@ -82,8 +74,7 @@ class FirstBlock:
         self.std_dot = (self.folded * weight).sum(1, keepdim=True)
         self.unit_dot = (weight - self.unit * self.std_dot) / self.std
         mixed = direction.scale * self.unit + self.params.scale * self.unit_dot
-        z_dot = self._product(mixed, direction.shift).view(self.output.shape)
-        return _gate(z_dot, self.output, out=z_dot)
+        return _gate(self._convolve(mixed, direction.shift), self.output)
 
     def backward_tangent(self, dy_dot: Tensor, product: BlockParams) -> None:
         """Write the derivative of the gradient, given that of the output's gradient."""
@@ -95,14 +86,18 @@ class FirstBlock:
         product.weight.copy_((gain_dot * self.residual + gain * residual).mT)
         _write(product, d_scale, d_shift)
 
-    def _product(self, weight: Tensor, shift: Tensor) -> Tensor:
-        """[Ā, 1]·[weight; shift], [T, padded positions, C]."""
-        return torch.bmm(self.patches, torch.cat([weight, shift.expand_as(weight[:, :1])], dim=1))
+    def _convolve(self, weight: Tensor, shift: Tensor) -> Tensor:
+        """(A − ā)·weight + shift, [B, rows, columns, T * channels]."""
+        tasks = len(self.patches)
+        kernels = weight.mT.expand(tasks, -1, -1).reshape(-1, 1, 3, 3)
+        bias = (shift - self.mean @ weight).flatten()
+        return _rows(F.conv2d(self.images, kernels, bias, self.stride, padding=1, groups=tasks))
 
     def _moments(self, dy: Tensor) -> tuple[Tensor, Tensor]:
-        """Sums over positions of Ā and of 1 times the gradient before the ReLU."""
-        dz = _gate(dy, self.output, out=dy)
-        moments = torch.bmm(self.patches.mT, dz.view(len(dz), -1, dz.shape[-1]))
+        """Sums over positions of A − ā and of 1 times the gradient before the ReLU."""
+        dz = _gate(dy, self.output)
+        columns = dz.view(self.patches.shape[1], len(self.patches), -1)
+        moments = torch.bmm(self.patches.mT, columns.transpose(0, 1))
         return moments[:, :_TAPS], moments[:, _TAPS:]
 
 
@@ -110,63 +105,48 @@ class Block:
     """A block whose input is another block's output."""
 
     def __init__(self, params: BlockParams, x: Tensor, stride: int) -> None:
-        """`x` is the padded output of the block before."""
-        tasks, batch = x.shape[:2]
-        size = _size(x, stride)
-        self.params = params
+        """`x` is the output of the block before."""
+        self.x = x
+        self.tasks = _TAPS * x.shape[-1] // params.weight.shape[2]
         self.stride = stride
-        self.shape = (tasks, batch, size, size, -1)
-        self.patches = _patches(x, stride)
-        z = x.new_empty(tasks, batch * size * size, params.weight.shape[1])
-        multiply(z, (self.patches, params.weight.mT))
-        z -= z.mean(dim=1, keepdim=True)
-        std = (z * z).mean(dim=1, keepdim=True).add_(_EPSILON).sqrt_()
-        self.gain = 1 / std
+        self.params = self._columns(params)
+        z = self._convolve(x, self.params.weight)
+        z -= z.mean(_POSITIONS)
+        self.gain = (z * z).mean(_POSITIONS).add_(_EPSILON).rsqrt_()
         self.unit = z.mul_(self.gain)
-        y = torch.addcmul(params.shift, self.unit, params.scale)
-        inside, self.output = _frame(y.view(self.shape))
-        torch.clamp_min(y.view(self.shape), 0, out=inside)
+        self.output = torch.addcmul(self.params.shift, self.unit, self.params.scale).relu_()
 
     def backward(self, dy: Tensor, gradient: BlockParams) -> Tensor:
-        """Write the gradient of the parameters; return that of the padded input."""
-        self.du = self._gated(dy)
-        n = self.du.shape[1]
-        self.mean_du = self.du.mean(dim=1, keepdim=True)
-        self.mean_xdu = (self.du * self.unit).mean(dim=1, keepdim=True)
+        """Write the gradient of the parameters; return that of the input."""
+        self.du = _gate(dy, self.output)
+        self.mean_du = self.du.mean(_POSITIONS)
+        self.mean_xdu = (self.du * self.unit).mean(_POSITIONS)
         gain = self.params.scale * self.gain
         self.dz = torch.addcmul(-gain * self.mean_du, self.du, gain)
         self.dz.addcmul_(self.unit, -gain * self.mean_xdu)
-        multiply(gradient.weight, (self.dz.mT, self.patches))
-        _write(gradient, n * self.mean_xdu, n * self.mean_du)
-        return _scatter(self.shape, self.stride, (self.dz, self.params.weight))
+        dx, d_weight = self._adjoint(self.dz, self.x, self.params.weight)
+        self._write(gradient, d_weight, self.mean_xdu, self.mean_du)
+        return dx
 
     def tangent(self, direction: BlockParams, x_dot: Tensor) -> Tensor:
-        """Derivative of the output along a direction of parameters and padded input."""
-        self.direction = direction
-        self.patches_dot = _patches(x_dot, self.stride)
-        z_dot = multiply(
-            torch.empty_like(self.unit),
-            (self.patches_dot, self.params.weight.mT),
-            (self.patches, direction.weight.mT),
-        )
-        self.std_dot = (z_dot * self.unit).mean(dim=1, keepdim=True)
-        self.unit_dot = torch.addcmul(
-            -self.gain * z_dot.mean(dim=1, keepdim=True), z_dot, self.gain
-        )
+        """Derivative of the output along a direction of parameters and input."""
+        self.x_dot = x_dot
+        self.direction = self._columns(direction)
+        z_dot = self._convolve(x_dot, self.params.weight)
+        z_dot += self._convolve(self.x, self.direction.weight)
+        self.std_dot = (z_dot * self.unit).mean(_POSITIONS)
+        self.unit_dot = torch.addcmul(-self.gain * z_dot.mean(_POSITIONS), z_dot, self.gain)
         self.unit_dot.addcmul_(self.unit, -self.gain * self.std_dot)
-        y_dot = torch.addcmul(direction.shift, self.unit, direction.scale)
+        y_dot = torch.addcmul(self.direction.shift, self.unit, self.direction.scale)
         y_dot.addcmul_(self.unit_dot, self.params.scale)
-        inside, whole = _frame(y_dot.view(self.shape))
-        _gate(y_dot.view(self.shape), self._open(), out=inside)
-        return whole
+        return _gate(y_dot, self.output)
 
     def backward_tangent(self, dy_dot: Tensor, product: BlockParams) -> Tensor:
-        """Write the derivative of the gradient; return that of the padded input's gradient."""
-        du_dot = self._gated(dy_dot)
-        n = du_dot.shape[1]
-        mean_du_dot = du_dot.mean(dim=1, keepdim=True)
-        mean_xdu_dot = (du_dot * self.unit).mean(dim=1, keepdim=True)
-        mean_xdu_dot += (self.du * self.unit_dot).mean(dim=1, keepdim=True)
+        """Write the derivative of the gradient; return that of the input's gradient."""
+        du_dot = _gate(dy_dot, self.output)
+        mean_du_dot = du_dot.mean(_POSITIONS)
+        mean_xdu_dot = (du_dot * self.unit).mean(_POSITIONS)
+        mean_xdu_dot += (self.du * self.unit_dot).mean(_POSITIONS)
         gain = self.params.scale * self.gain
         gain_dot = (self.direction.scale - gain * self.std_dot) * self.gain
         constant = -gain_dot * self.mean_du - gain * mean_du_dot
@@ -174,89 +154,62 @@ class Block:
         dz_dot.addcmul_(du_dot, gain)
         dz_dot.addcmul_(self.unit, -gain_dot * self.mean_xdu - gain * mean_xdu_dot)
         dz_dot.addcmul_(self.unit_dot, -gain * self.mean_xdu)
-        multiply(product.weight, (dz_dot.mT, self.patches), (self.dz.mT, self.patches_dot))
-        _write(product, n * mean_xdu_dot, n * mean_du_dot)
-        terms = (dz_dot, self.params.weight), (self.dz, self.direction.weight)
-        return _scatter(self.shape, self.stride, *terms)
+        dx_dot, d_weight = self._adjoint(dz_dot, self.x, self.params.weight)
+        dx_of_weight, d_weight_of_x = self._adjoint(self.dz, self.x_dot, self.direction.weight)
+        self._write(product, d_weight.add_(d_weight_of_x), mean_xdu_dot, mean_du_dot)
+        return dx_dot.add_(dx_of_weight)
 
-    def _open(self) -> Tensor:
-        return _inside(self.output, self.shape[2])
+    def _columns(self, params: BlockParams) -> BlockParams:
+        """Weights as the kernels of a grouped convolution, vectors as [T * outputs]."""
+        whole = (part.expand(self.tasks, *part.shape[1:]) for part in params)
+        weight, *vectors = (part.reshape(-1, *part.shape[2:]) for part in whole)
+        kernels = weight.view(len(weight), 3, 3, -1).permute(0, 3, 1, 2)
+        return BlockParams(kernels, *(vector.flatten() for vector in vectors))
 
-    def _gated(self, dy: Tensor) -> Tensor:
-        """Gradient before the ReLU, [T, positions, C], from that of the padded output."""
-        gated = torch.empty_like(self.unit)
-        _gate(_inside(dy, self.shape[2]), self._open(), out=gated.view(self.shape))
-        return gated
+    def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
+        maps = F.conv2d(_maps(x), weight, None, self.stride, padding=1, groups=self.tasks)
+        return _rows(maps)
+
+    def _adjoint(self, dz: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients of input and weight, given that of `_convolve`."""
+        stride, padding, dilation = [self.stride] * 2, [1, 1], [1, 1]
+        dx, d_weight, _ = torch.ops.aten.convolution_backward(
+            _maps(dz), _maps(x), weight, None, stride, padding, dilation,
+            False, [0, 0], self.tasks, [True, True, False],
+        )  # fmt: skip
+        return _rows(dx), d_weight
+
+    def _write(self, into: BlockParams, weight: Tensor, scale: Tensor, shift: Tensor) -> None:
+        """Scale and shift are given as means over the positions, which their gradients sum."""
+        positions = self.unit[..., 0].numel()
+        by_task = weight.view(self.tasks, -1, *weight.shape[1:]).permute(0, 1, 3, 4, 2)
+        into.weight.view(by_task.shape).copy_(by_task)
+        _write(into, positions * scale, positions * shift)
 
 
 def _write(gradient: BlockParams, scale: Tensor, shift: Tensor) -> None:
     gradient.bias.zero_()
-    gradient.scale.copy_(scale)
-    gradient.shift.copy_(shift)
+    gradient.scale.copy_(scale.view_as(gradient.scale))
+    gradient.shift.copy_(shift.view_as(gradient.shift))
 
 
-def _frame(inside: Tensor) -> tuple[Tensor, Tensor]:
-    """An array to fill inside a border of zeros one position wide, and the whole."""
-    tasks, batch, size, _, channels = inside.shape
-    whole = inside.new_zeros(tasks, batch, size + 2, size + 2, channels)
-    return _inside(whole, size), whole
+def _maps(x: Tensor) -> Tensor:
+    """As torch's convolutions take activations."""
+    return x.permute(0, 3, 1, 2)
 
 
-def _inside(padded: Tensor, size: int) -> Tensor:
-    return padded[:, :, 1 : size + 1, 1 : size + 1]
+def _rows(maps: Tensor) -> Tensor:
+    return maps.permute(0, 2, 3, 1).contiguous()
 
 
-def _pad(x: Tensor) -> Tensor:
-    inside, whole = _frame(x)
-    inside.copy_(x)
-    return whole
-
-
-def _gate(x: Tensor, output: Tensor, out: Tensor) -> Tensor:
-    """`x` where the ReLU with this output is open, 0 elsewhere."""
+def _gate(x: Tensor, output: Tensor) -> Tensor:
+    """`x` where the ReLU with this output is open, 0 elsewhere; laid out like the output."""
+    out = torch.empty_like(output)
     gated: Tensor = torch.ops.aten.threshold_backward.grad_input(x, output, 0, grad_input=out)
     return gated
 
 
-def _size(padded: Tensor, stride: int) -> int:
-    """Rows of the output of a convolution."""
-    return (padded.shape[2] - 3) // stride + 1
-
-
-def _patches(padded: Tensor, stride: int) -> Tensor:
-    """The nine taps of each output position: [T, positions, 9 * channels]."""
-    tasks, batch, _, _, channels = padded.shape
-    size = _size(padded, stride)
-    task, image, row, column, _ = padded.stride()
-    return padded.as_strided(
-        (tasks, batch, size, size, 3, 3 * channels),
-        (task, image, stride * row, stride * column, row, 1),
-    ).reshape(tasks, batch * size * size, 9 * channels)
-
-
-def _scatter(shape: tuple[int, ...], stride: int, *terms: Term) -> Tensor:
-    """The adjoint of `_patches` on a sum of products: each tap is added to where it came from.
-
-    `shape` is that of the block's output. The border of the padded result is left undefined, and
-    for an even number of rows it is one wider after than before.
-    """
-    tasks, batch, size, _, _ = shape
-    channels = terms[0][1].shape[2] // _TAPS
-    # In cells of stride × stride positions, the taps of output i lie in cells i, i + 1 (and i + 2).
-    cells = size + 2 // stride
-    runs = [(cell, min(stride, 3 - stride * cell)) for cell in range(cells - size + 1)]
-    padded = terms[0][0].new_empty(tasks, batch, cells, stride, cells, stride, channels)
-    padded[:, :, size:] = 0
-    padded[:, :, :, :, size:] = 0
-    targets = tuple(
-        padded[:, :, row : row + size, :rows, column : column + size, :columns]
-        for (row, rows), (column, columns) in itertools.product(runs, repeat=2)
-    )
-    for product, first, *others in products(*terms, into=targets):
-        taps = product.view(-1, batch, size, size, 3, 3, channels).transpose(3, 4)
-        bands = torch.split(taps, stride, dim=3)
-        own, *shared = (part for band in bands for part in torch.split(band, stride, dim=5))
-        first.copy_(own)
-        for target, part in zip(others, shared, strict=True):
-            target.add_(part)
-    return padded.view(tasks, batch, cells * stride, cells * stride, channels)
+def _patches(images: Tensor, stride: int) -> Tensor:
+    """The nine pixels under the kernel, [T, positions, 9]."""
+    padded = F.pad(images, (1, 1, 1, 1))
+    return padded.unfold(2, 3, stride).unfold(3, 3, stride).reshape(len(images), -1, _TAPS)
