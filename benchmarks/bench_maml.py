@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,10 @@ from fl_core.tasks.episode import Episode
 
 DEVICES = 10
 ADAPT_LR = 0.4
-HEADER = ("task", "width", "learn2learn [ms]", "Conv4 [ms]", "×", "Conv4, own θ", "×", "vmap", "×")
+HEADER = (
+    *("task", "width", "strides", "devices at a time"),
+    *("learn2learn [ms]", "Conv4 [ms]", "×", "Conv4, own θ", "×", "vmap", "×"),
+)
 NOTE = """One exact second-order gradient for each of 10 devices on one core, float32, best of {n}
 turns. learn2learn's algorithm: clone the module, differentiate with a graph, update, differentiate
 through it, task by task; its own package takes 5 to 8 % longer than this copy of the algorithm.
@@ -34,33 +38,43 @@ class Setting:
     ways: int
     queries: int
     width: int
+    strides: tuple[int, int, int, int] = (2, 2, 2, 2)
+    at_a_time: int = DEVICES
 
     @property
     def title(self) -> str:
         return f"{self.ways}-way 1-shot, {self.queries} queries a class"
 
-    def episode(self, generator: torch.Generator) -> Episode:
-        def draw(count: int) -> tuple[Tensor, Tensor]:
-            x = torch.rand(DEVICES, self.ways * count, 1, 28, 28, generator=generator)
-            return x, torch.arange(self.ways).repeat(DEVICES, count)
+    def episodes(self, generator: torch.Generator) -> list[Episode]:
+        """Of the ten devices, so many at a time."""
 
-        return Episode(*draw(1), *draw(self.queries))
+        def draw(count: int) -> tuple[Tensor, Tensor]:
+            x = torch.rand(self.at_a_time, self.ways * count, 1, 28, 28, generator=generator)
+            return x, torch.arange(self.ways).repeat(self.at_a_time, count)
+
+        return [Episode(*draw(1), *draw(self.queries)) for _ in range(DEVICES // self.at_a_time)]
+
+    def map_sizes(self) -> list[int]:
+        """Rows of the map after each convolution."""
+        _, *sizes = accumulate(self.strides, lambda rows, stride: -(-rows // stride), initial=28)
+        return sizes
 
 
 class OmniglotNet(nn.Module):
     """The reference net from torch's own layers."""
 
-    def __init__(self, ways: int, width: int) -> None:
+    def __init__(self, setting: Setting) -> None:
         super().__init__()
+        width = setting.width
         blocks: list[nn.Module] = []
-        for channels_in in (1, width, width, width):
+        for channels_in, stride in zip((1, width, width, width), setting.strides, strict=True):
             blocks += [
-                nn.Conv2d(channels_in, width, 3, stride=2, padding=1),
+                nn.Conv2d(channels_in, width, 3, stride=stride, padding=1),
                 nn.BatchNorm2d(width, track_running_stats=False),
                 nn.ReLU(),
             ]
         self.features = nn.Sequential(*blocks)
-        self.classifier = nn.Linear(width, ways)
+        self.classifier = nn.Linear(width, setting.ways)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(self.features(x).mean(dim=(2, 3)))
@@ -94,8 +108,8 @@ def matrix_products(setting: Setting) -> list[tuple[Tensor, Tensor]]:
     """Of the three large convolutions, support then query: patches and weight, in one size each."""
     factors = []
     for images, count in ((setting.ways, 9), (setting.ways * setting.queries, 3)):
-        for positions in (49, 16, 4):
-            x = torch.randn(images * positions, 9 * setting.width)
+        for size in setting.map_sizes()[1:]:
+            x = torch.randn(images * size**2, 9 * setting.width)
             factors += [(x, torch.randn(setting.width, 9 * setting.width))] * count
     return factors * DEVICES
 
@@ -105,40 +119,44 @@ def multiply_all(factors: list[tuple[Tensor, Tensor]]) -> None:
         torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
 
 
+def kernels(setting: Setting) -> dict[str, Callable[[], object]]:
+    """Each way of computing the ten gradients."""
+    generator = torch.Generator().manual_seed(0)
+    episodes = setting.episodes(generator)
+    net = OmniglotNet(setting)
+    shape = setting.ways, setting.width, setting.strides
+    fast, general = Conv4(*shape), ModuleModel(conv4_module(*shape), "classification")
+    shared = fast.init(generator)
+    own = shared.repeat(setting.at_a_time, 1)
+    factors = matrix_products(setting)
+    return {
+        "learn2learn": lambda: [learn2learn(net, e) for e in episodes],
+        "shared": lambda: [meta_gradient(fast, shared, e, ADAPT_LR) for e in episodes],
+        "own": lambda: [meta_gradient(fast, own, e, ADAPT_LR) for e in episodes],
+        "vmap": lambda: [meta_gradient(general, shared, e, ADAPT_LR) for e in episodes],
+        "limit": lambda: multiply_all(factors),
+    }
+
+
 def measure(quick: bool = False) -> list[Table]:
     """Milliseconds for each way of computing the gradients, in turns."""
     repeats = 3 if quick else 15
-    headline = Setting(5, 1, 64)
+    headline, training = Setting(5, 1, 64), Setting(5, 3, 32, (2, 2, 1, 1), at_a_time=5)
     others = [] if quick else [Setting(5, 5, 32), Setting(20, 1, 64)]
     rows = []
     limit = fastest = reference = 0.0
-    for setting in (headline, *others):
-        generator = torch.Generator().manual_seed(0)
-        episode = setting.episode(generator)
-        net = OmniglotNet(setting.ways, setting.width)
-        fast = Conv4(setting.ways, setting.width)
-        general = ModuleModel(conv4_module(setting.ways, setting.width), "classification")
-        shared = fast.init(generator)
-        own = shared.repeat(DEVICES, 1)
-        factors = matrix_products(setting)
-        seconds = best_of(
-            {
-                "learn2learn": lambda net=net, e=episode: learn2learn(net, e),
-                "shared": lambda m=fast, p=shared, e=episode: meta_gradient(m, p, e, ADAPT_LR),
-                "own": lambda m=fast, p=own, e=episode: meta_gradient(m, p, e, ADAPT_LR),
-                "vmap": lambda m=general, p=shared, e=episode: meta_gradient(m, p, e, ADAPT_LR),
-                "limit": lambda f=factors: multiply_all(f),
-            },
-            repeats,
-        )
+    for setting in (headline, training, *others):
+        seconds = best_of(kernels(setting), repeats)
         if setting is headline:
             limit, fastest = seconds["limit"], seconds["shared"]
             reference = seconds["learn2learn"]
-        cells = [f"{1e3 * seconds['learn2learn']:.1f}"]
+        cells = [str(setting.width), str(setting.strides), str(setting.at_a_time)]
+        cells.append(f"{1e3 * seconds['learn2learn']:.1f}")
         for way in ("shared", "own", "vmap"):
             ratio = seconds["learn2learn"] / seconds[way]
             cells += [f"{1e3 * seconds[way]:.1f}", f"{ratio:.1f}"]
-        rows.append((setting.title, str(setting.width), *cells))
+        title = f"training net: {setting.title}" if setting is training else setting.title
+        rows.append((title, *cells))
     note = NOTE.format(n=repeats, limit=1e3 * limit, ratio=reference / limit, share=limit / fastest)
     title = "Exact meta-gradients of ten devices"
     return [Table("maml", title, HEADER, tuple(rows), note)]
