@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from torch.utils.tensorboard import SummaryWriter
 
@@ -14,21 +12,14 @@ ROUND_SCALARS = ("loss", "nmse_db", "nmse_predicted_db", "snr_db", "union_densit
 
 
 class TensorBoardEvents:
-    """Writes `<run>/tensorboard`; call it with each event. A context manager."""
+    """Writes `<run>/tensorboard`; call it with each event."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._writers: dict[str, SummaryWriter] = {}
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Write what is still in buffers."""
         for writer in self._writers.values():
             writer.close()
 

@@ -77,6 +77,7 @@ class Experiment:
         self.dim = model.dim
         self.desk = Desk(family, model, learner, config.seed, config.model.device)
         self.scheme = build_scheme(config, model.dim)
+        self.rounds = 0 if self.scheme is None else config.rounds
         self.meta_lr = server.MetaLearningRate(
             config.learner.meta_lr,
             config.learner.schedule,
@@ -114,8 +115,7 @@ class Experiment:
         watch: Watch,
         stop: Callable[[], bool],
     ) -> Outcome:
-        config = self.config
-        rounds = 0 if self.scheme is None else config.rounds
+        config, rounds = self.config, self.rounds
         every = config.evaluation.every
         if state.round_index == 0 and rounds > 0:
             self._evaluate(folder, state, workers, watch, config.evaluation.tasks)
@@ -173,7 +173,7 @@ class Experiment:
         }
         folder.append("rounds.jsonl", row)
         folder.append("timings.jsonl", {"round": index, **stages.seconds})
-        watch(Progress(config.scheme, after.round_index, config.rounds, row=row))
+        watch(Progress(config.scheme, after.round_index, self.rounds, row=row))
         return after
 
     def _evaluate(
@@ -190,7 +190,7 @@ class Experiment:
             "gap": generalization_gap(train, heldout),
         }
         folder.append("evaluations.jsonl", row)
-        watch(Progress(self.config.scheme, state.round_index, self.config.rounds, evaluation=row))
+        watch(Progress(self.config.scheme, state.round_index, self.rounds, evaluation=row))
         return row
 
     def _diverged(self, what: str) -> InputError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -45,8 +45,8 @@ def run_with_references(
     summaries: dict[str, dict[str, Any]] = {}
     with (
         stop_after_round() as stop,
-        TensorBoardEvents(folder) as events,
-        Watcher(console) as watcher,
+        closing(TensorBoardEvents(folder)) as events,
+        closing(Watcher(console)) as watcher,
     ):
 
         def watch(event: Progress) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -19,7 +18,7 @@ from testbed.experiment import Progress as Event
 
 
 class Watcher:
-    """Shows the events of one or more runs; call it with each event. A context manager."""
+    """Shows the events of one or more runs; call it with each event."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -35,18 +34,11 @@ class Watcher:
         )
         self._tasks: dict[str, TaskID] = {}
         self._figures: dict[str, dict[str, str]] = {}
-
-    def __enter__(self) -> Self:
         if self._live:
             self._bars.start()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Leave the bars as they stand."""
         self._bars.stop()
 
     def __call__(self, event: Event) -> None:
