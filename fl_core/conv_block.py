@@ -60,7 +60,7 @@ class FirstBlock:
         self.output = self._convolve(params.scale * self.unit, params.shift).relu_()
 
     def backward(self, dy: Tensor, gradient: BlockParams) -> None:
-        """Write the gradient of the parameters, given that of the output."""
+        """Write the gradient of the parameters, given that of the output, which is used up."""
         self.pull, d_shift = self._moments(dy)
         self.d_scale = (self.unit * self.pull).sum(1, keepdim=True)
         self.residual = self.pull - self.d_scale * self.folded
@@ -74,10 +74,11 @@ class FirstBlock:
         self.std_dot = (self.folded * weight).sum(1, keepdim=True)
         self.unit_dot = (weight - self.unit * self.std_dot) / self.std
         mixed = direction.scale * self.unit + self.params.scale * self.unit_dot
-        return _gate(self._convolve(mixed, direction.shift), self.output)
+        y_dot = self._convolve(mixed, direction.shift)
+        return _gate(y_dot, self.output, out=y_dot)
 
     def backward_tangent(self, dy_dot: Tensor, product: BlockParams) -> None:
-        """Write the derivative of the gradient, given that of the output's gradient."""
+        """Write the derivative of the gradient, given that of the output's, which is used up."""
         pull, d_shift = self._moments(dy_dot)
         d_scale = (self.unit_dot * self.pull + self.unit * pull).sum(1, keepdim=True)
         residual = pull - d_scale * self.folded - self.d_scale * (self.covariance @ self.unit_dot)
@@ -95,7 +96,7 @@ class FirstBlock:
 
     def _moments(self, dy: Tensor) -> tuple[Tensor, Tensor]:
         """Sums over positions of A − ā and of 1 times the gradient before the ReLU."""
-        dz = _gate(dy, self.output)
+        dz = _gate(dy, self.output, out=dy)
         columns = dz.view(self.patches.shape[1], len(self.patches), -1)
         moments = torch.bmm(self.patches.mT, columns.transpose(0, 1))
         return moments[:, :_TAPS], moments[:, _TAPS:]
@@ -118,7 +119,7 @@ class Block:
 
     def backward(self, dy: Tensor, gradient: BlockParams) -> Tensor:
         """Write the gradient of the parameters; return that of the input."""
-        self.du = _gate(dy, self.output)
+        self.du = _gate(dy, self.output, out=torch.empty_like(self.output))
         self.mean_du = self.du.mean(_POSITIONS)
         self.mean_xdu = (self.du * self.unit).mean(_POSITIONS)
         gain = self.params.scale * self.gain
@@ -139,11 +140,11 @@ class Block:
         self.unit_dot.addcmul_(self.unit, -self.gain * self.std_dot)
         y_dot = torch.addcmul(self.direction.shift, self.unit, self.direction.scale)
         y_dot.addcmul_(self.unit_dot, self.params.scale)
-        return _gate(y_dot, self.output)
+        return _gate(y_dot, self.output, out=y_dot)
 
     def backward_tangent(self, dy_dot: Tensor, product: BlockParams) -> Tensor:
         """Write the derivative of the gradient; return that of the input's gradient."""
-        du_dot = _gate(dy_dot, self.output)
+        du_dot = _gate(dy_dot, self.output, out=torch.empty_like(self.output))
         mean_du_dot = du_dot.mean(_POSITIONS)
         mean_xdu_dot = (du_dot * self.unit).mean(_POSITIONS)
         mean_xdu_dot += (self.du * self.unit_dot).mean(_POSITIONS)
@@ -202,9 +203,8 @@ def _rows(maps: Tensor) -> Tensor:
     return maps.permute(0, 2, 3, 1).contiguous()
 
 
-def _gate(x: Tensor, output: Tensor) -> Tensor:
-    """`x` where the ReLU with this output is open, 0 elsewhere; laid out like the output."""
-    out = torch.empty_like(output)
+def _gate(x: Tensor, output: Tensor, out: Tensor) -> Tensor:
+    """`x` where the ReLU with this output is open, 0 elsewhere."""
     gated: Tensor = torch.ops.aten.threshold_backward.grad_input(x, output, 0, grad_input=out)
     return gated
 
