@@ -1,4 +1,7 @@
-"""`make bench`: run every benchmark, print its tables, write them under benchmarks/results."""
+"""`make bench`: run every benchmark, print its tables, write them under benchmarks/results.
+
+benchmarks/README.md is put together from these results and benchmarks/intro.md.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,11 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.table import Table
+
 NAMES = ("maml", "oamp", "nmse", "topk", "engine")
-RESULTS = Path(__file__).parent / "results"
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
 
 
 def main() -> None:
@@ -27,13 +33,16 @@ def main() -> None:
         for table in module.measure(quick=arguments.quick):
             print(table.markdown(), flush=True)
             if not arguments.quick:
-                write(table.name, table.markdown())
+                write(table)
 
 
-def write(name: str, markdown: str) -> None:
+def write(table: Table) -> None:
+    """Keep the table, and put the page together again."""
     RESULTS.mkdir(exist_ok=True)
     stamp = f"{datetime.now(UTC):%Y-%m-%d}, {machine()}"
-    (RESULTS / f"{name}.md").write_text(f"{markdown}\n*{stamp}*\n")
+    (RESULTS / f"{table.name}.md").write_text(f"{table.markdown()}\n*{stamp}*\n")
+    parts = [HERE / "intro.md", *sorted(RESULTS.glob("*.md"))]
+    (HERE / "README.md").write_text("\n".join(part.read_text() for part in parts))
 
 
 def machine() -> str:

@@ -28,7 +28,7 @@ from fl_core.streams import stream
 from fl_core.tasks.episode import TaskFamily, stack
 
 DEVICES_PER_CHUNK = 5
-TASKS_PER_CHUNK = 50
+TASKS_PER_CHUNK = 20
 
 Vector = npt.NDArray[np.float32]
 
