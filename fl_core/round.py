@@ -2,7 +2,7 @@
 
     updates -> sparsify with memory -> compress -> power control -> air -> OAMP -> mean update
 
-`OverTheAir.combine` is steps 2 to 6 of DESIGN.md section 2. The baselines combine the same updates
+`OverTheAir.combine` is all of it after the local updates. The baselines combine the same updates
 by other means behind the same `Scheme` protocol, so that every run has its references.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -151,13 +151,14 @@ class OverTheAir:
         lap("compress")
 
         gains = self.uplink.sound(round_index, devices)
-        energies = np.sum(np.abs(symbols) ** 2, axis=1)
+        energies = np.sum(np.abs(symbols).astype(np.float64) ** 2, axis=1)
         plan = self.policy.plan(gains, energies, self.num_symbols)
         sent = plan.precode(symbols)
         reception = self.uplink.transmit(round_index, devices, sent)
         lap("air")
 
-        if plan.scale == 0:
+        heard = plan.active & reception.acknowledged
+        if plan.scale == 0 or not heard.any():
             return _silence(devices, sparse, left, self.num_symbols)
         received = reception.symbols / np.float32(plan.scale)
         noise_var = reception.noise_var / plan.scale**2
@@ -165,9 +166,10 @@ class OverTheAir:
         failed = not float(estimate.nmse_predicted) <= 10 ** (self.fail_above_nmse_db / 10)
         lap("estimate")
 
-        heard = reception.acknowledged & plan.active & (not failed)
+        # Whoever was not heard has no part in the sum: no weight, no share in the mean.
+        plan = replace(plan, active=heard, precoders=np.where(heard, plan.precoders, 0))
         kept = {
-            int(i): m if ok else m + g
+            int(i): m if ok and not failed else m + g
             for i, ok, g, m in zip(devices, heard, sparse, left, strict=True)
         }
         mean_update = estimate.x / np.float32(plan.normaliser(self.uplink.mean_gain))
@@ -175,8 +177,8 @@ class OverTheAir:
             "nmse_db": _nmse_db(estimate.x, sparse, plan, reception),
             "nmse_predicted_db": _db(estimate.nmse_predicted),
             "snr_db": _db(_received_snr(reception.symbols, reception.noise_var)),
-            "union_density": float(np.count_nonzero(sparse.any(axis=0)) / dim),
-            "participation": float(np.mean(heard)),
+            "union_density": float(np.count_nonzero(sparse[heard].any(axis=0)) / dim),
+            "participation": 0.0 if failed else float(np.mean(heard)),
             "papr_db": _papr_db(sent),
             "iterations": estimate.iterations,
             "beyond_transition": estimate.beyond_transition,

@@ -54,6 +54,6 @@ class MetaLearningRate:
 def step(params: Vector, mean_update: Vector) -> Vector:
     """theta_{t+1} = theta_t - mean update, float32 [d].
 
-    The updates are differences of parameters and so carry eta_t already (DESIGN.md section 2).
+    The updates are differences of parameters and so carry eta_t already.
     """
     return params - mean_update

@@ -1,1 +1,1 @@
-"""Everything that touches IQ samples on a host. No torch and no sibling package is imported here."""
+"""What touches IQ samples on a host. Imports neither torch nor a sibling package."""

@@ -44,10 +44,12 @@ RUN_EXAMPLE = "Example: `airmeta run demo rounds=60 channel.snr_db=10 --out runs
 
 
 @app.command(epilog="Example: `airmeta demo`")
-def demo(overrides: Overrides = None, out: Out = None, as_json: Json = False) -> None:
+def demo(
+    overrides: Overrides = None, out: Out = None, resume: Resume = False, as_json: Json = False
+) -> None:
     """Pre-train on a drawn alphabet over a simulated channel, beside its references."""
     config = experiment_file.read("demo").config(overrides or [])
-    _present(run_with_references(config, out, False, _progress(as_json)), as_json)
+    _present(run_with_references(config, out, resume, _progress(as_json)), as_json)
 
 
 @app.command(epilog=RUN_EXAMPLE)
@@ -171,6 +173,11 @@ def main() -> None:
     except WorkerLostError as error:
         messages.print(f"airmeta: {error}; `--resume` goes on from the last checkpoint")
         sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(STOPPED)
+    except OSError as error:
+        messages.print(f"airmeta: {error}; `--resume` goes on from the last checkpoint")
+        sys.exit(1)
 
 
 def _progress(as_json: bool) -> Console:
@@ -190,10 +197,13 @@ def _present(result: RunResult, as_json: bool) -> None:
             }
         )
     elif result.report is not None:
-        console.print(tables.of_scores({s: r["final"] for s, r in result.summaries.items()}))
+        console.print(tables.of_summaries(result.summaries))
         console.print(f"report: {result.report}", soft_wrap=True)
     if result.report is None:
-        messages.print(f"stopped; add --resume --out {result.folder} to go on", soft_wrap=True)
+        messages.print(
+            f"stopped; the same command with --resume --out {result.folder} goes on",
+            soft_wrap=True,
+        )
         raise typer.Exit(STOPPED)
 
 

@@ -18,13 +18,15 @@ Scheme = Literal["air", "ideal", "noiseless", "conventional", "digital", "local"
 
 
 def _level(value: float) -> float:
-    if math.isnan(value) or value == -math.inf:
-        raise ValueError("should be a level in dB; .inf switches the noise off")
+    if not -200 <= value <= 200 and value != math.inf:
+        raise ValueError("should be a level in dB, -200 to 200; .inf switches the noise off")
     return value
 
 
 PositiveInt = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Spread = Annotated[float, Field(ge=0, le=60)]  # of levels in dB, or of phases in degrees
+Decibels = Annotated[float, Field(ge=-200, le=200)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Stride = Annotated[int, Field(ge=1, le=2)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
@@ -52,6 +54,7 @@ class ModelConfig(_Section):
     name: Literal["conv4", "mlp"] = "conv4"
     width: PositiveInt = 32  # channels of conv4, hidden units of mlp
     strides: Annotated[tuple[Stride, Stride, Stride, Stride], Field(strict=False)] = (2, 2, 1, 1)
+    activation: Literal["relu", "tanh"] = "relu"  # of mlp; conv4 has relu
     device: str = "cpu"  # any torch device
 
 
@@ -117,7 +120,7 @@ class PowerConfig(_Section):
     """Power control at the devices."""
 
     policy: Literal["phase_only", "truncated_inversion", "full_inversion"] = "phase_only"
-    limit: Positive = 1.0  # P, per symbol
+    limit: Annotated[float, Field(ge=1e-9, le=1e9)] = 1.0  # P per symbol; SNR is relative to it
     threshold: NonNegative = 0.3  # |h| below which truncated_inversion is silent
 
 
@@ -126,10 +129,10 @@ class ChannelConfig(_Section):
 
     fading: Literal["rayleigh", "rician", "awgn"] = "rayleigh"
     snr_db: Annotated[float, AfterValidator(_level)] = 19.0  # P/sigma^2 of one device
-    rician_k_db: Annotated[float, Field(allow_inf_nan=False)] = 6.0
-    path_loss_spread_db: NonNegative = 0.0  # standard deviation over devices
-    csi_phase_error_deg: NonNegative = 0.0  # standard deviation
-    csi_gain_error_db: NonNegative = 0.0  # standard deviation
+    rician_k_db: Decibels = 6.0
+    path_loss_spread_db: Spread = 0.0  # standard deviation over devices
+    csi_phase_error_deg: Spread = 0.0  # standard deviation
+    csi_gain_error_db: Spread = 0.0  # standard deviation
 
 
 class ReceiverConfig(_Section):
@@ -138,7 +141,7 @@ class ReceiverConfig(_Section):
     estimator: Literal["oamp", "iht", "lmmse", "matched_filter"] = "oamp"
     denoiser: Literal["bimodal", "bernoulli_gaussian", "soft_threshold"] = "bimodal"
     max_iterations: PositiveInt = 30
-    fail_above_nmse_db: Annotated[float, Field(allow_inf_nan=False)] = -3.0  # as predicted
+    fail_above_nmse_db: Decibels = -3.0  # as predicted
 
 
 class DigitalConfig(_Section):
@@ -174,7 +177,6 @@ class ExperimentConfig(_Section):
     checkpoint_every: PositiveInt = 100  # rounds
     scheme: Scheme = "air"
     references: Annotated[tuple[Scheme, ...], Field(strict=False)] = ()
-    uplink: Literal["symbol"] = "symbol"
     task: TaskConfig = TaskConfig()
     model: ModelConfig = ModelConfig()
     learner: LearnerConfig = LearnerConfig()
@@ -194,6 +196,10 @@ class ExperimentConfig(_Section):
             raise ValueError("model.name = conv4 needs images; task.family = sinusoid wants mlp")
         if self.scheme in self.references:
             raise ValueError(f"references name the scheme itself ({self.scheme})")
+        if len(set(self.references)) < len(self.references):
+            raise ValueError(f"references name a scheme twice: {', '.join(self.references)}")
+        if self.model.name == "conv4" and self.model.activation != "relu":
+            raise ValueError("model.activation is for model.name = mlp; conv4 has relu")
         return self
 
     def as_reference(self, scheme: Scheme) -> ExperimentConfig:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from fl_core import server
 from fl_core.errors import InputError
@@ -34,6 +35,8 @@ class Progress:
     row: dict[str, Any] | None = None
     evaluation: dict[str, Any] | None = None
 
+
+DIVERGED_ABOVE = 1e12  # entries of an update; their squares still fit float32
 
 Watch = Callable[[Progress], None]
 
@@ -66,8 +69,13 @@ class Experiment:
             partition=task.partition,
         )
         model = build_model(
-            config.model.name, family, config.model.width, strides=config.model.strides
+            config.model.name,
+            family,
+            config.model.width,
+            config.model.activation,
+            config.model.strides,
         )
+        _check_device(config.model.device)
         learner = Learner(
             variant="plain" if config.scheme == "conventional" else config.learner.gradient,
             adapt_lr=config.learner.adapt_lr,
@@ -100,12 +108,13 @@ class Experiment:
     def run(self, path: Path, resume: bool, watch: Watch, stop: Callable[[], bool]) -> Outcome:
         """Run into `path` until the last round, or until `stop()` is true after a round."""
         folder = RunFolder(path, self.config)
-        state = folder.resume() if resume else None
-        folder.create(self.dim)
-        if state is None:
-            state = self.initial_state()
-        with Workers(self.desk, self.config.workers) as workers:
-            return self._run(folder, state, workers, watch, stop)
+        with folder.held():
+            state = folder.resume() if resume else None
+            folder.create(self.dim)
+            if state is None:
+                state = self.initial_state()
+            with Workers(self.desk, self.config.workers) as workers:
+                return self._run(folder, state, workers, watch, stop)
 
     def _run(
         self,
@@ -158,7 +167,7 @@ class Experiment:
         meta_lr = self.meta_lr(index)
         updates, losses = workers.updates(state.params, index, devices.tolist(), meta_lr)
         stages.lap("update")
-        if not (np.isfinite(updates).all() and np.isfinite(losses).all()):
+        if not (np.abs(updates).max() < DIVERGED_ABOVE and np.isfinite(losses).all()):
             raise self._diverged(f"the updates of round {index}")
         after, combined = play(state, self.scheme, devices, updates, stages.lap)
         row = {
@@ -196,9 +205,9 @@ class Experiment:
     def _diverged(self, what: str) -> InputError:
         config = self.config
         if config.scheme == "local":
-            return InputError(f"{what} are not finite: local.lr = {config.local.lr} is too large")
+            return InputError(f"{what} diverge: local.lr = {config.local.lr} is too large")
         return InputError(
-            f"{what} are not finite: learner.meta_lr = {config.learner.meta_lr} or "
+            f"{what} diverge: learner.meta_lr = {config.learner.meta_lr} or "
             f"learner.adapt_lr = {config.learner.adapt_lr} is too large"
         )
 
@@ -208,6 +217,16 @@ def generalization_gap(train: Score, heldout: Score) -> float:
     if train.accuracy is None or heldout.accuracy is None:
         return heldout.loss - train.loss
     return train.accuracy - heldout.accuracy
+
+
+def _check_device(name: str) -> None:
+    try:
+        torch.ones(1, device=name).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"model.device: {name!r} cannot compute here ({reason}); use cpu"
+        ) from error
 
 
 class StageTimes:

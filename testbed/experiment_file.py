@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -44,7 +44,8 @@ class ExperimentFile:
         for override in overrides:
             key, value = parse_override(override)
             settings = merged(settings, _nested(key, value))
-        return validated(settings, self.source)
+        keys = {parse_override(override)[0] for override in overrides}
+        return validated(settings, self.source, keys)
 
 
 def shipped() -> dict[str, str]:
@@ -67,12 +68,18 @@ def _read(name_or_path: str, seen: tuple[str, ...]) -> ExperimentFile:
     axes = settings.pop("sweep", {})
     base = settings.pop("base", None)
     if base is not None:
-        inherited = _read(str(base), (*seen, source)).settings
+        inherited = _read(_beside(source, str(base)), (*seen, source)).settings
         inherited.pop("description", None)
         settings = merged(inherited, settings)
     if not isinstance(axes, dict) or not all(isinstance(v, list) and v for v in axes.values()):
         raise InputError(f"{source}: sweep: should map keys to lists, e.g. seed: [0, 1, 2]")
     return ExperimentFile(source, settings, axes)
+
+
+def _beside(source: str, base: str) -> str:
+    """A path in a file is meant from where the file is."""
+    is_path = base.endswith((".yaml", ".yml")) or "/" in base
+    return str(Path(source).parent / base) if is_path else base
 
 
 def _text(name_or_path: str) -> tuple[str, str]:
@@ -131,12 +138,18 @@ def merged(base: Tree, over: Mapping[str, Any]) -> Tree:
     return result
 
 
-def validated(settings: Tree, source: str) -> ExperimentConfig:
-    """The configuration, or an InputError that names every wrong key of `source`."""
+def validated(settings: Tree, source: str, overridden: Set[str] = frozenset()) -> ExperimentConfig:
+    """The configuration, or an InputError that names every wrong key and where it stands.
+
+    Args:
+        settings: before validation.
+        source: the file they come from.
+        overridden: keys that come from the command line instead.
+    """
     try:
         return ExperimentConfig.model_validate(settings)
     except ValidationError as error:
-        raise InputError("\n".join(_explain(error, source))) from error
+        raise InputError("\n".join(_explain(error, source, overridden))) from error
 
 
 def _nested(key: str, value: Any) -> Tree:
@@ -145,17 +158,19 @@ def _nested(key: str, value: Any) -> Tree:
     return dict(value)
 
 
-def _explain(error: ValidationError, source: str) -> Iterator[str]:
+def _explain(error: ValidationError, file: str, overridden: Set[str]) -> Iterator[str]:
     for problem in error.errors():
         where = ".".join(str(part) for part in problem["loc"])
+        given = any(where == key or where.startswith(f"{key}.") for key in overridden)
+        source = "command line" if given else file
         what = problem["msg"].removeprefix("Value error, ")
         what = what[0].lower() + what[1:]
         if problem["type"] == "extra_forbidden":
             what = f"unknown key{_nearest_key(problem['loc'])}"
         elif problem["type"] == "literal_error":
-            given = str(problem["input"])
+            word = str(problem["input"])
             choices = re.findall(r"'([^']*)'", problem["ctx"]["expected"])
-            what = f"{given!r} is not one of {', '.join(choices)}{_nearest(given, choices)}"
+            what = f"{word!r} is not one of {', '.join(choices)}{_nearest(word, choices)}"
         elif problem["type"] != "value_error" and problem["type"] != "missing":
             what = f"{what}, got {problem['input']!r}"
         yield f"{source}: {where}: {what}" if where else f"{source}: {what}"

@@ -7,6 +7,7 @@ machine or the hour (timings, versions) lives in files of its own.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib.metadata
 import io
@@ -15,7 +16,9 @@ import os
 import platform
 import subprocess
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +29,10 @@ from fl_core.errors import InputError
 from fl_core.round import RoundState
 from testbed.config import ExperimentConfig
 
+CELL_FILE, LOG_FILE = "experiment.yaml", "cell.log"  # what a sweep leaves in a cell
 ROWS = ("rounds.jsonl", "timings.jsonl", "evaluations.jsonl")
+# What numpy and zipfile raise on files that are none of theirs; RuntimeError on "encrypted" ones.
+DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError)
 RECORDED_PACKAGES = ("torch", "numpy", "scipy", "ducc0", "pydantic", "matplotlib")
 
 
@@ -37,13 +43,31 @@ class RunFolder:
         self.path = path
         self._config = config
 
-    def create(self, dim: int) -> None:
-        """Make the folder and write configuration and manifest; InputError if it cannot be."""
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep every other process from writing here meanwhile; makes the folder if it is new.
+
+        Raises:
+            InputError: another process holds it, or it cannot be made.
+        """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            text = yaml.safe_dump(self._config.model_dump(mode="json"), sort_keys=False)
-            write_atomically(self.path / "config.yaml", text.encode())
-            manifest = {
+            handle = os.open(self.path, os.O_RDONLY)
+        except OSError as error:
+            raise InputError(f"{self.path}: the run folder cannot be written ({error})") from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BlockingIOError as error:
+            raise InputError(f"{self.path}: another process is writing this run") from error
+        finally:
+            os.close(handle)
+
+    def create(self, dim: int) -> None:
+        """Write configuration and manifest; what a run was begun with stays in the manifest."""
+        try:
+            write_atomically(self.path / "config.yaml", as_yaml(self._config).encode())
+            manifest: dict[str, Any] = {
                 "airmeta": importlib.metadata.version("airmeta"),
                 "git_revision": git_revision(),
                 "config_sha256": config_hash(self._config),
@@ -53,6 +77,11 @@ class RunFolder:
                     **{name: importlib.metadata.version(name) for name in RECORDED_PACKAGES},
                 },
             }
+            begun = self._manifest()
+            if begun is not None:
+                before = [*begun.pop("resumed_with", ()), begun][-1]
+                changed = any(before.get(k) != manifest[k] for k in ("git_revision", "versions"))
+                manifest = begun | {"resumed_with": [manifest]} if changed else begun
             write_atomically(self.path / "manifest.json", _json(manifest))
         except OSError as error:
             raise InputError(f"{self.path}: the run folder cannot be written ({error})") from error
@@ -81,6 +110,10 @@ class RunFolder:
             channel_uses=np.int64(state.channel_uses),
             config_sha256=np.array(config_hash(self._config)),
         )
+        for name in ROWS:  # what the checkpoint stands on must be on the disk before it
+            if (self.path / name).exists():
+                with (self.path / name).open("rb") as file:
+                    os.fsync(file.fileno())
         write_atomically(self.path / "checkpoint.npz", buffer.getvalue())
 
     def resume(self) -> RoundState | None:
@@ -106,15 +139,25 @@ class RunFolder:
 
     def check_owner(self) -> None:
         """InputError when the folder belongs to another configuration."""
-        manifest = self.path / "manifest.json"
-        if not manifest.exists():
-            return
-        try:
-            owner = json.loads(manifest.read_text())["config_sha256"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{manifest}: is damaged; start again in another folder") from error
-        if owner != config_hash(self._config):
+        manifest = self._manifest()
+        if manifest is None:
+            left = {p.name for p in self.path.iterdir()} if self.path.is_dir() else set()
+            if left - {CELL_FILE, LOG_FILE}:
+                raise InputError(f"{self.path}: is not empty and no run; give another --out")
+        elif manifest["config_sha256"] != config_hash(self._config):
             raise InputError(self._foreign())
+
+    def _manifest(self) -> dict[str, Any] | None:
+        path = self.path / "manifest.json"
+        if not path.exists():
+            return None
+        try:
+            manifest = dict(json.loads(path.read_text()))
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{path}: is damaged; start again in another folder") from error
+        if "config_sha256" not in manifest:
+            raise InputError(f"{path}: is damaged; start again in another folder")
+        return manifest
 
     def _foreign(self) -> str:
         return (
@@ -123,23 +166,35 @@ class RunFolder:
         )
 
     def _truncate(self, rounds: int) -> None:
-        """Drop rows written after the checkpoint, a half-written last one included."""
+        """Drop rows written after the checkpoint, a half-written last one included.
+
+        Raises:
+            InputError: rows from before the checkpoint are missing or damaged.
+        """
+        kept = {name: self._rows_until(name, rounds) for name in ROWS}
         (self.path / "summary.json").unlink(missing_ok=True)
-        for name in ROWS:
-            path = self.path / name
-            if not path.exists():
-                continue
-            kept = []
-            for line in path.read_text().splitlines():
-                try:
-                    row = json.loads(line)
-                except ValueError:
-                    break
-                done = row["round"] if name == "evaluations.jsonl" else row["round"] + 1
-                if done > rounds or (name == "evaluations.jsonl" and rounds == 0):
-                    break
-                kept.append(line + "\n")
-            write_atomically(path, "".join(kept).encode())
+        for name, lines in kept.items():
+            if lines or (self.path / name).exists():
+                write_atomically(self.path / name, "".join(lines).encode())
+
+    def _rows_until(self, name: str, rounds: int) -> list[str]:
+        path = self.path / name
+        lines, numbers = [], []
+        for line in path.read_text().splitlines() if path.exists() else ():
+            try:
+                number = json.loads(line)["round"]
+            except (ValueError, KeyError, TypeError):
+                break
+            if number >= rounds + (name == "evaluations.jsonl" and rounds > 0):
+                break
+            lines.append(line + "\n")
+            numbers.append(number)
+        if name != "evaluations.jsonl" and numbers != list(range(rounds)):
+            raise InputError(
+                f"{path}: should hold the {rounds} rounds before the checkpoint, has "
+                f"{len(numbers)} in order; the run cannot be resumed, start it in another folder"
+            )
+        return lines
 
 
 def load_checkpoint(path: Path) -> tuple[RoundState, str]:
@@ -156,10 +211,15 @@ def load_checkpoint(path: Path) -> tuple[RoundState, str]:
             return state, str(data["config_sha256"])
     except FileNotFoundError as error:
         raise InputError(f"{path}: there is no checkpoint; is it a run folder?") from error
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
         raise InputError(
             f"{path}: the checkpoint is damaged ({error}); delete it to start the run again"
         ) from error
+
+
+def as_yaml(config: ExperimentConfig) -> str:
+    """The resolved configuration, as `airmeta run` reads it back."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
 def config_hash(config: ExperimentConfig) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -20,6 +21,9 @@ from testbed.experiment import Experiment, Outcome, Progress
 from testbed.report.html import write_report
 from testbed.run_folder import RunFolder, load_checkpoint
 from testbed.watch import Watcher
+from testbed.workers import STOP_SIGNALS
+
+LONGEST_NAME = 200
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,8 @@ def choose_folder(config: ExperimentConfig, out: Path | None, resume: bool) -> P
     Resuming without `--out` takes the newest run of that name.
     """
     if out is not None:
+        if len(os.fsencode(out.name)) > LONGEST_NAME:
+            raise InputError(f"--out: a folder's name has at most {LONGEST_NAME} bytes")
         if out.exists() and not out.is_dir():
             raise InputError(f"{out}: is a file; --out should name a folder")
         if not resume and out.is_dir() and any(out.iterdir()):
@@ -118,7 +124,7 @@ def _number(folder: Path, name: str) -> int:
 def stop_after_round() -> Iterator[StopRequest]:
     """Turn Ctrl-C and SIGTERM into a request; a second one interrupts at once."""
     request = StopRequest()
-    handlers = {s: signal.signal(s, request.receive) for s in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {s: signal.signal(s, request.receive) for s in STOP_SIGNALS}
     try:
         yield request
     finally:

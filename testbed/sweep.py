@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
+import re
 import signal
 import subprocess
 import sys
@@ -19,11 +21,10 @@ from fl_core.errors import InputError
 from testbed import experiment_file
 from testbed.config import ExperimentConfig
 from testbed.experiment import Experiment
-from testbed.run_folder import write_atomically
+from testbed.run_folder import CELL_FILE, LOG_FILE, as_yaml, config_hash, write_atomically
 from testbed.runs import stop_after_round
 
 SWEEP_FILE = "sweep.json"
-LOG_FILE = "cell.log"
 POLL_SECONDS = 0.2
 
 
@@ -33,6 +34,7 @@ class Cell:
 
     overrides: dict[str, Any]
     folder: str
+    config_sha256: str
     status: Literal["pending", "done", "failed"] = "pending"
     error: str | None = None
 
@@ -52,12 +54,14 @@ class Sweep:
         fixed: tuple[str, ...],
         axes: dict[str, list[Any]],
         cells: list[Cell],
+        configs: list[ExperimentConfig],
     ) -> None:
         self.folder = folder
         self.experiment = experiment
         self.fixed = fixed
         self.axes = axes
         self.cells = cells
+        self.configs = configs
         self.interrupted = False
 
     @classmethod
@@ -81,14 +85,17 @@ class Sweep:
             raise InputError(
                 f"{source.source}: nothing to sweep; give an axis, e.g. channel.snr_db=10,19,30"
             )
-        points = [
-            dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())
-        ]
+        _refuse_repeated(axes)
+        grid = itertools.product(*axes.values())
+        points = [dict(zip(axes, values, strict=True)) for values in grid]
         configs = [source.config([*fixed, *_as_overrides(point)]) for point in points]
         _check_sizes(configs)
         folder = out or Path("sweeps") / configs[0].name
-        cells = [Cell(point, f"cells/{_folder_name(point)}") for point in points]
-        plan = cls(folder, experiment, tuple(fixed), axes, cells)
+        cells = [
+            Cell(point, f"cells/{_folder_name(point, index)}", config_hash(config))
+            for index, (point, config) in enumerate(zip(points, configs, strict=True))
+        ]
+        plan = cls(folder, experiment, tuple(fixed), axes, cells, configs)
         plan._adopt_states()
         return plan
 
@@ -101,7 +108,7 @@ class Sweep:
             while waiting or running:
                 while waiting and len(running) < jobs and not stop():
                     index = waiting.pop(0)
-                    running[index] = self._start(self.cells[index])
+                    running[index] = self._start(index)
                 for index, process in list(running.items()):
                     if process.poll() is not None:
                         del running[index]
@@ -134,8 +141,12 @@ class Sweep:
             "name": self.folder.name,
             "experiment": self.experiment,
             "fixed": list(self.fixed),
-            "axes": self.axes,
-            "cells": [asdict(cell) for cell in self.cells],
+            "axes": {key: [_jsonable(v) for v in values] for key, values in self.axes.items()},
+            "cells": [
+                asdict(cell)
+                | {"overrides": {key: _jsonable(v) for key, v in cell.overrides.items()}}
+                for cell in self.cells
+            ],
         }
 
     def _adopt_states(self) -> None:
@@ -148,20 +159,27 @@ class Sweep:
             saved = json.loads(path.read_text())
             same = {key: saved[key] for key in ("experiment", "fixed", "axes")}
             states = {cell["folder"]: cell["status"] for cell in saved["cells"]}
+            hashes = {cell["folder"]: cell["config_sha256"] for cell in saved["cells"]}
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}: is damaged; give another --out") from error
-        if same != {key: self.as_dict()[key] for key in same}:
+        planned = {cell.folder: cell.config_sha256 for cell in self.cells}
+        if hashes != planned or same != {key: self.as_dict()[key] for key in same}:
             raise InputError(f"{self.folder}: holds another sweep; give another --out")
         self.cells = [
-            replace(cell, status="done") if states.get(cell.folder) == "done" else cell
+            replace(cell, status="done")
+            if states[cell.folder] == "done"
+            and (self.folder / cell.folder / "summary.json").exists()
+            else cell
             for cell in self.cells
         ]
 
-    def _start(self, cell: Cell) -> subprocess.Popen[bytes]:
-        folder = self.folder / cell.folder
+    def _start(self, index: int) -> subprocess.Popen[bytes]:
+        folder = self.folder / self.cells[index].folder
         folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "testbed", "run", self.experiment]
-        command += [*self.fixed, *_as_overrides(cell.overrides)]
+        # Cells are what runs in parallel here, so each does its work in one process.
+        config = self.configs[index].model_copy(update={"workers": 1})
+        (folder / CELL_FILE).write_text(as_yaml(config))
+        command = [sys.executable, "-m", "testbed", "run", str(folder / CELL_FILE)]
         command += ["--out", str(folder), "--resume", "--json"]
         with (folder / LOG_FILE).open("wb") as log:
             # A group of its own: Ctrl-C reaches a cell through this process only, and once.
@@ -198,7 +216,7 @@ class Sweep:
 def _axis(override: str) -> tuple[str, list[Any]]:
     """`seed=0,1,2` as key and values; a list in brackets is one value."""
     key, equals, text = override.partition("=")
-    texts = [text] if text.lstrip().startswith(("[", "{", "'", '"')) else text.split(",")
+    texts = re.split(r",(?![^\[{]*[\]}])", text)  # at commas outside brackets
     return key.strip(), [experiment_file.parse_override(f"{key}{equals}{t}")[1] for t in texts]
 
 
@@ -206,8 +224,21 @@ def _as_overrides(point: Mapping[str, Any]) -> list[str]:
     return [experiment_file.format_override(key, value) for key, value in point.items()]
 
 
-def _folder_name(point: Mapping[str, Any]) -> str:
-    return ",".join(f"{key}={value}".replace("/", "_") for key, value in point.items())
+def _folder_name(point: Mapping[str, Any], index: int) -> str:
+    """The point itself where that makes a good file name, else its number."""
+    name = ",".join(f"{key}={value}" for key, value in point.items())
+    return name if re.fullmatch(r"[\w.,=+-]{1,120}", name) else f"cell-{index:03d}"
+
+
+def _jsonable(value: Any) -> Any:
+    """JSON has no infinities."""
+    return ".inf" if value == math.inf else value
+
+
+def _refuse_repeated(axes: Mapping[str, Sequence[Any]]) -> None:
+    for key, values in axes.items():
+        if any(value in values[:i] for i, value in enumerate(values)):
+            raise InputError(f"{key}: a value of this axis stands twice: {list(values)}")
 
 
 def _check_sizes(configs: Sequence[ExperimentConfig]) -> None:

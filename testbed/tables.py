@@ -11,23 +11,28 @@ from testbed.report.style import SCHEMES
 from testbed.sweep import Sweep
 
 
-def of_scores(rows: Mapping[str, dict[str, Any]]) -> Table:
-    """Final evaluations by scheme."""
+def of_summaries(summaries: Mapping[str, dict[str, Any]]) -> Table:
+    """Final evaluations by scheme, with the rounds that failed."""
+    failed = {scheme: summary["failed_rounds"] for scheme, summary in summaries.items()}
+    return of_scores({scheme: s["final"] for scheme, s in summaries.items()}, failed)
+
+
+def of_scores(rows: Mapping[str, dict[str, Any]], failed: Mapping[str, int] | None = None) -> Table:
+    """Evaluations by scheme; `failed` counts the rounds that failed, where that is known."""
     table = Table()
     table.add_column("scheme")
-    for title in ("new tasks, training devices", "new devices", "gap", "rounds", "channel uses"):
+    titles = ["new devices", "training devices", "gap", "rounds", "channel uses"]
+    for title in titles + (["failed"] if failed else []):
         table.add_column(title, justify="right")
     for scheme, row in rows.items():
-        table.add_row(
-            SCHEMES[scheme][0],
-            score(row["train"]),
+        cells = [
             score(row["heldout"]),
-            f"{100 * row['gap']:+.1f}"
-            if row["train"]["accuracy"] is not None
-            else f"{row['gap']:+.3f}",
+            score(row["train"]),
+            _gap(row),
             str(row["round"]),
             f"{row['channel_uses']:,}" if row["channel_uses"] else "–",
-        )
+        ]
+        table.add_row(SCHEMES[scheme][0], *cells, *([str(failed[scheme])] if failed else []))
     return table
 
 

@@ -27,6 +27,7 @@ from fl_core.models import FewShotModel
 from fl_core.streams import stream
 from fl_core.tasks.episode import TaskFamily, stack
 
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 DEVICES_PER_CHUNK = 5
 TASKS_PER_CHUNK = 20
 
@@ -116,8 +117,8 @@ class Workers:
         if self._count == 1:
             return self
         context = multiprocessing.get_context("spawn")
-        # A child inherits an ignored signal, so Ctrl-C cannot hit it while it is still importing.
-        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # Blocked signals stay pending here, and a child inherits the block until it ignores them.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         for _ in range(self._count):
             ours, theirs = context.Pipe()
             process = context.Process(target=_serve, args=(theirs, self._desk), daemon=True)
@@ -125,7 +126,7 @@ class Workers:
             theirs.close()
             self._connections.append(ours)
             self._processes.append(process)
-        signal.signal(signal.SIGINT, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return self
 
     def __exit__(
@@ -199,6 +200,9 @@ class Workers:
 
 def _serve(connection: Connection, desk: Desk) -> None:
     """A worker's life: jobs in, results out, until the other end is gone."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     one_thread()
     with contextlib.suppress(EOFError, ConnectionResetError, BrokenPipeError):
         while True:
