@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from testbed.run_folder import RunFolder
+
 
 def tree(folder: Path):
     return sorted((str(p.relative_to(folder)), p.stat().st_mtime_ns) for p in folder.rglob("*"))
@@ -135,3 +137,56 @@ def test_wrong_command_line(airmeta, workdir):
     assert airmeta("run")[0] == 2
     assert airmeta("fly")[0] == 2
     assert airmeta("evaluate", ".", "--tasks", "many")[0] == 2
+
+
+def test_a_second_writer_is_refused(airmeta, workdir):
+    airmeta("run", "small.yaml", "--out", "a")
+    with RunFolder(workdir / "a", None).held():
+        code, _, err = airmeta("run", "small.yaml", "--out", "a", "--resume", "rounds=8")
+        # A complete run is only read; an incomplete one would be written.
+        assert code == 0, err
+        (workdir / "a" / "summary.json").unlink()
+        code, _, err = airmeta("run", "small.yaml", "--out", "a", "--resume")
+    assert code == 2
+    assert "another process is writing this run" in err
+
+
+def test_resuming_in_a_folder_that_is_no_run(refused, workdir):
+    (workdir / "mine").mkdir()
+    (workdir / "mine" / "config.yaml").write_text("precious: true\n")
+    assert "is not empty and no run" in refused("run", "small.yaml", "--out", "mine", "--resume")
+
+
+@pytest.mark.parametrize("damage", ["gone", "hole", "list"])
+def test_rows_missing_before_the_checkpoint(airmeta, refused, workdir, damage):
+    airmeta("run", "small.yaml", "--out", "a")
+    (workdir / "a" / "summary.json").unlink()
+    rows = workdir / "a" / "rounds.jsonl"
+    lines = rows.read_text().splitlines(keepends=True)
+    rows.write_text({"gone": "", "hole": "".join(lines[:2] + lines[3:]), "list": "[]\n"}[damage])
+    message = refused("run", "small.yaml", "--out", "a", "--resume")
+    assert "rounds.jsonl: should hold the 8 rounds before the checkpoint" in message
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "model.device=nope",
+        "channel.snr_db=-4000",
+        "channel.rician_k_db=4000",
+        "channel.path_loss_spread_db=4000",
+        "receiver.fail_above_nmse_db=4000",
+        "power.limit=1e300",
+        "references=[ideal, ideal]",
+        "model.activation=sigmoid",
+    ],
+)
+def test_settings_out_of_reason(refused, override):
+    assert override.partition("=")[0].split(".")[-1] in refused("run", "small.yaml", override)
+
+
+def test_checkpoint_and_configuration_must_belong_together(airmeta, refused, workdir):
+    airmeta("run", "small.yaml", "--out", "a")
+    config = workdir / "a" / "config.yaml"
+    config.write_text(config.read_text().replace("width: 16", "width: 17"))
+    assert "is not the configuration of checkpoint.npz" in refused("evaluate", "a")

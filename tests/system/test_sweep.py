@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -7,6 +8,8 @@ import time
 
 import pytest
 from conftest import contents, read_rows
+
+from testbed.sweep import Sweep
 
 
 @pytest.fixture
@@ -107,3 +110,49 @@ def _alive(pid):
     except ProcessLookupError:
         return False
     return True
+
+
+def test_a_file_with_a_sweep_section_runs(airmeta, workdir):
+    (workdir / "grid.yaml").write_text(
+        "base: small.yaml\nname: grid\nsweep: {seed: [0, 1], channel.snr_db: [10, .inf]}\n"
+    )
+    code, out, err = airmeta("sweep", "grid.yaml", "rounds=2", "--json")
+    assert code == 0, err
+    result = json.loads(out, parse_constant=pytest.fail)
+    assert [cell["status"] for cell in result["cells"]] == ["done"] * 4
+
+
+def test_a_changed_file_is_another_sweep(airmeta, workdir):
+    arguments = ["sweep", "small.yaml", "seed=0,1", "rounds=2", "--out", "s"]
+    assert airmeta(*arguments)[0] == 0
+    with (workdir / "small.yaml").open("a") as file:
+        file.write("receiver: {denoiser: soft_threshold}\n")
+    code, _, err = airmeta(*arguments)
+    assert code == 2
+    assert "holds another sweep" in err
+
+
+def test_a_cell_whose_folder_is_gone_runs_again(airmeta, workdir):
+    arguments = ["sweep", "small.yaml", "seed=0,1", "rounds=2", "--out", "s"]
+    assert airmeta(*arguments)[0] == 0
+    shutil.rmtree(workdir / "s" / "cells" / "seed=1")
+    assert airmeta(*arguments)[0] == 0
+    assert (workdir / "s" / "cells" / "seed=1" / "summary.json").exists()
+
+
+def test_list_axes_and_repeated_values(airmeta, workdir):
+    plan = Sweep.plan("demo", ["model.strides=[2,2,1,1],[2,2,2,2]", "model.width=4"], None)
+    assert plan.axes == {"model.strides": [[2, 2, 1, 1], [2, 2, 2, 2]]}
+    assert [cell.folder for cell in plan.cells] == ["cells/cell-000", "cells/cell-001"]
+    code, _, err = airmeta("sweep", "small.yaml", "seed=0,1,0")
+    assert code == 2
+    assert "stands twice" in err
+
+
+@pytest.mark.parametrize(
+    ("study", "cells"),
+    [("study-snr", 9), ("study-compression", 27), ("study-generalization", 12)],
+)
+def test_shipped_studies_can_be_planned(workdir, study, cells):
+    # On glyphs, so that no data is needed.
+    assert len(Sweep.plan(study, ["task.family=glyphs"], None).cells) == cells

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -186,3 +188,42 @@ def test_devices_are_drawn_uniformly_without_replacement():
 def test_meta_learning_rates(schedule, at_zero, at_tau, at_end):
     rate = server.MetaLearningRate(0.2, schedule, decay_rounds=100, rounds=1000)
     assert (rate(0), rate(100), rate(1000)) == pytest.approx((at_zero, at_tau, at_end))
+
+
+class LossyUplink(SymbolUplink):
+    """Devices with odd numbers are never heard."""
+
+    def transmit(self, round_index, devices, symbols):
+        heard = devices % 2 == 0
+        reception = super().transmit(round_index, devices, symbols * heard[:, None])
+        return replace(reception, acknowledged=heard)
+
+
+@pytest.mark.parametrize("policy", ["phase_only", "full_inversion"])
+def test_unacknowledged_devices_keep_everything_and_have_no_share(policy):
+    updates = draw_updates(np.random.default_rng(0))
+    uplink = LossyUplink(seed=1, num_devices=20, snr_db=np.inf, fading="awgn")
+    scheme = replace(over_the_air(TopK(40), 800, policy=policy), uplink=uplink)
+    memory = {1: updates[2], 2: updates[3]}
+    combined = scheme.combine(0, active(), updates, memory, silent)
+    owed = updates + np.stack([memory.get(i, np.zeros(DIM, np.float32)) for i in range(DEVICES)])
+    sparse = np.stack([TopK(40)(v, np.random.default_rng(0)) for v in owed])
+    assert np.allclose(combined.mean_update, sparse[::2].mean(axis=0), atol=2e-2)
+    for i in range(1, DEVICES, 2):
+        assert np.array_equal(combined.memory[i], owed[i])
+    for i in range(0, DEVICES, 2):
+        assert np.array_equal(combined.memory[i], owed[i] - sparse[i])
+    assert combined.record["participation"] == 0.5
+    assert combined.record["union_density"] == np.count_nonzero(sparse[::2].any(axis=0)) / DIM
+    assert combined.record["nmse_db"] < -40
+
+
+def test_recorded_levels_against_closed_forms():
+    updates = draw_updates(np.random.default_rng(0))
+    scheme = over_the_air(TopK(200), DIM // 2, snr_db=19.0, fading="awgn")
+    record = scheme.combine(0, active(), updates, {}, silent).record
+    # Eight devices of about equal energy: 9 dB above one, less what the loudest has more than all.
+    assert record["snr_db"] == pytest.approx(19 + 10 * np.log10(8), abs=1)
+    # The largest of 8 · 1024 exponential powers is near ln(8 · 1024) = 9.5 dB above the mean.
+    assert record["papr_db"] == pytest.approx(9.5, abs=1.5)
+    assert pytest.approx(record["union_density"], abs=0.05) == 1 - (1 - 200 / DIM) ** 8
