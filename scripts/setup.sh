@@ -17,6 +17,7 @@ usable() {
 }
 
 if ! usable && command -v apt-get >/dev/null; then
+    echo "setup: installing the system packages python3 and python3-venv"
     as_root apt-get update -qq
     as_root apt-get install -y -qq python3 python3-venv
 fi
@@ -32,5 +33,6 @@ torch=$("$venv/bin/python" -c '
 import tomllib
 project = tomllib.load(open("pyproject.toml", "rb"))["project"]
 print(next(d for d in project["dependencies"] if d.startswith("torch==")))')
+echo "setup: installing $torch and the other pinned packages into $venv"
 "$venv/bin/python" -m pip install -q --disable-pip-version-check "$torch"
 "$venv/bin/python" -m pip install -q --disable-pip-version-check -e '.[dev]'

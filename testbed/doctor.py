@@ -20,7 +20,7 @@ from rich.text import Text
 from fl_core.errors import InputError
 
 PACKAGE = "airmeta"
-INSTALL = "python -m pip install -e ."
+INSTALL = f"{sys.executable} -m pip install -e ."
 GIB = 2**30
 LEAST_MEMORY, LEAST_DISK = 2 * GIB, 1 * GIB
 # Import name, what it drives, how to get it.

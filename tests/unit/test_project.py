@@ -60,3 +60,11 @@ def test_files_stay_short():
     for package in ("testbed", "fl_core", "radio", "calibration", "flowgraphs", "sim_fallback"):
         for path in (ROOT / package).rglob("*.py"):
             assert len(path.read_text().splitlines()) <= 350, path
+
+
+def test_links_of_the_pages_resolve_and_nothing_is_left_to_fill_in():
+    for page in (ROOT / "README.md", ROOT / "benchmarks" / "README.md", *ROOT.glob("docs/*.md")):
+        text = page.read_text()
+        assert "_TABLE" not in text, page
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+            assert (page.parent / target).exists(), (page, target)
