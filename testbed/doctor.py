@@ -25,7 +25,7 @@ GIB = 2**30
 LEAST_MEMORY, LEAST_DISK = 2 * GIB, 1 * GIB
 # Import name, what it drives, how to get it.
 RADIO_SDKS = {
-    "pyadi-iio": ("adi", "PlutoSDR", "python -m pip install pyadi-iio"),
+    "pyadi-iio": ("adi", "PlutoSDR", f"{sys.executable} -m pip install pyadi-iio"),
     "uhd": ("uhd", "USRP", "conda install -c conda-forge uhd, or apt install python3-uhd"),
     "gnuradio": (
         "gnuradio",

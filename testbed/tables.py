@@ -12,9 +12,10 @@ from testbed.sweep import Sweep
 
 
 def of_summaries(summaries: Mapping[str, dict[str, Any]]) -> Table:
-    """Final evaluations by scheme, with the rounds that failed."""
+    """Final evaluations by scheme, with the rounds that failed where any did."""
     failed = {scheme: summary["failed_rounds"] for scheme, summary in summaries.items()}
-    return of_scores({scheme: s["final"] for scheme, s in summaries.items()}, failed)
+    finals = {scheme: summary["final"] for scheme, summary in summaries.items()}
+    return of_scores(finals, failed if any(failed.values()) else None)
 
 
 def of_scores(rows: Mapping[str, dict[str, Any]], failed: Mapping[str, int] | None = None) -> Table:
