@@ -30,7 +30,7 @@ SCHEMES = {
     "digital": ("digital orthogonal access", "#CC79A7"),
     "local": ("local only", "#E69F00"),
 }
-PREDICTED = "#56B4E9"
+PREDICTED = "#AA4499"
 MUTED = "#8a8f98"
 STYLE: dict[Any, Any] = {
     "font.size": 9.0,
