@@ -61,7 +61,13 @@ def run_with_references(
             scheme = experiment.config.scheme
             path = folder if scheme == config.scheme else folder / "references" / scheme
             outcome = finished(path, experiment.config) if resume else None
-            outcome = outcome or experiment.run(path, resume, watch, stop)
+            try:
+                outcome = outcome or experiment.run(path, resume, watch, stop)
+            except InputError as error:
+                if not summaries:
+                    raise
+                report = write_report(folder)
+                raise InputError(f"{error} (in {path}); {report} is written without it") from error
             if not outcome.complete:
                 return RunResult(folder, summaries, report=None)
             summaries[scheme] = outcome.summary

@@ -190,3 +190,12 @@ def test_checkpoint_and_configuration_must_belong_together(airmeta, refused, wor
     config = workdir / "a" / "config.yaml"
     config.write_text(config.read_text().replace("width: 16", "width: 17"))
     assert "is not the configuration of checkpoint.npz" in refused("evaluate", "a")
+
+
+def test_a_reference_that_diverges_does_not_cost_the_report(airmeta, workdir):
+    code, _, err = airmeta(
+        "run", "small.yaml", "references=[local]", "local.lr=1000", "local.steps=50", "--out", "a"
+    )
+    assert code == 2
+    assert "local.lr = 1000" in err
+    assert (workdir / "a" / "report.html").exists()
