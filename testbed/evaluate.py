@@ -23,7 +23,7 @@ def evaluate_run(folder: Path, tasks: int, adapt_steps: int | None) -> dict[str,
     adaptation = experiment.adaptation()
     if adapt_steps is not None:
         adaptation = Adaptation(adaptation.lr, adapt_steps)
-    with Workers(experiment.desk, config.workers) as workers:
+    with Workers(experiment.desk, config.workers, config.devices.num_active) as workers:
         train, heldout = workers.scores(state.params, tasks, adaptation)
     return {
         "scheme": config.scheme,

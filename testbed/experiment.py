@@ -113,7 +113,7 @@ class Experiment:
             folder.create(self.dim)
             if state is None:
                 state = self.initial_state()
-            with Workers(self.desk, self.config.workers) as workers:
+            with Workers(self.desk, self.config.workers, self.config.devices.num_active) as workers:
                 return self._run(folder, state, workers, watch, stop)
 
     def _run(
@@ -167,7 +167,8 @@ class Experiment:
         meta_lr = self.meta_lr(index)
         updates, losses = workers.updates(state.params, index, devices.tolist(), meta_lr)
         stages.lap("update")
-        if not (np.abs(updates).max() < DIVERGED_ABOVE and np.isfinite(losses).all()):
+        largest = max(updates.max(), -updates.min())
+        if not (largest < DIVERGED_ABOVE and np.isfinite(losses).all()):
             raise self._diverged(f"the updates of round {index}")
         after, combined = play(state, self.scheme, devices, updates, stages.lap)
         row = {

@@ -96,6 +96,52 @@ def one_thread() -> None:
     threadpool_limits(1)
 
 
+class Board:
+    """Parameters and updates, in memory that all processes of a run see.
+
+    Pipes would copy every update four times: at d = 112,261 that is most of a round's bookkeeping.
+
+    Attributes:
+        params: float32 [d], written by the run.
+        updates: float32 [rows, d], written by the workers, each its own rows.
+    """
+
+    def __init__(self, dim: int, rows: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._params = context.RawArray("f", dim)
+        self._updates = context.RawArray("f", rows * dim)
+
+    @property
+    def params(self) -> Vector:
+        """A view."""
+        return np.frombuffer(self._params, np.float32)
+
+    @property
+    def updates(self) -> Vector:
+        """A view."""
+        return np.frombuffer(self._updates, np.float32).reshape(-1, len(self.params))
+
+
+@dataclass(frozen=True)
+class Station:
+    """A desk at a board: jobs name rows and tasks, large arrays stay where they are."""
+
+    desk: Desk
+    board: Board
+
+    def update(
+        self, first: int, round_index: int, devices: Sequence[int], meta_lr: float
+    ) -> npt.NDArray[np.float64]:
+        """Writes the updates from row `first` on; returns the mean query losses [len(devices)]."""
+        updates, losses = self.desk.update(self.board.params, round_index, devices, meta_lr)
+        self.board.updates[first : first + len(devices)] = updates
+        return losses
+
+    def score(self, heldout: bool, tasks: range, adaptation: Adaptation) -> Scores:
+        """As `Desk.score`."""
+        return self.desk.score(self.board.params, heldout, tasks, adaptation)
+
+
 class WorkerLostError(RuntimeError):
     """A worker process ended on its own, e.g. killed for memory."""
 
@@ -103,12 +149,14 @@ class WorkerLostError(RuntimeError):
 class Workers:
     """`count` processes at the same desk; with one, the work is done in this process.
 
+    `most` is the largest number of devices whose updates are asked for at once.
+
     Use as a context manager. Workers ignore Ctrl-C (the run decides when to stop) and end when
     this process is gone, however it went.
     """
 
-    def __init__(self, desk: Desk, count: int) -> None:
-        self._desk = desk
+    def __init__(self, desk: Desk, count: int, most: int) -> None:
+        self._station = Station(desk, Board(desk.model.dim, most))
         self._count = count
         self._connections: list[Connection] = []
         self._processes: list[multiprocessing.process.BaseProcess] = []
@@ -121,7 +169,7 @@ class Workers:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         for _ in range(self._count):
             ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs, self._desk), daemon=True)
+            process = context.Process(target=_serve, args=(theirs, self._station), daemon=True)
             process.start()
             theirs.close()
             self._connections.append(ours)
@@ -143,32 +191,32 @@ class Workers:
     def updates(
         self, params: Vector, round_index: int, devices: Sequence[int], meta_lr: float
     ) -> tuple[Vector, npt.NDArray[np.float64]]:
-        """Updates float32 [r, d] and losses [r] of these devices."""
-        parts = self._map(
+        """Updates float32 [r, d], valid until the next call, and losses [r] of these devices."""
+        self._station.board.params[:] = params
+        losses = self._map(
             "update",
             [
-                (params, round_index, devices[i : i + DEVICES_PER_CHUNK], meta_lr)
-                for i in range(0, len(devices), DEVICES_PER_CHUNK)
+                (first, round_index, devices[first : first + DEVICES_PER_CHUNK], meta_lr)
+                for first in range(0, len(devices), DEVICES_PER_CHUNK)
             ],
         )
-        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+        return self._station.board.updates[: len(devices)], np.concatenate(losses)
 
     def scores(self, params: Vector, tasks: int, adaptation: Adaptation) -> tuple[Score, Score]:
         """Score on new tasks of the training devices, and on tasks of new devices."""
+        self._station.board.params[:] = params
         chunks = [
             range(first, min(first + TASKS_PER_CHUNK, tasks))
             for first in range(0, tasks, TASKS_PER_CHUNK)
         ]
-        jobs = [
-            (params, heldout, chunk, adaptation) for heldout in (False, True) for chunk in chunks
-        ]
+        jobs = [(heldout, chunk, adaptation) for heldout in (False, True) for chunk in chunks]
         parts = self._map("score", jobs)
         return summarise(parts[: len(chunks)]), summarise(parts[len(chunks) :])
 
     def _map(self, method: str, jobs: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Results in the order of the jobs, each job given to the next idle worker."""
         if not self._connections:
-            return [getattr(self._desk, method)(*job) for job in jobs]
+            return [getattr(self._station, method)(*job) for job in jobs]
         results: list[Any] = [None] * len(jobs)
         waiting = iter(enumerate(jobs))
         busy: dict[Connection, int] = {}
@@ -198,7 +246,7 @@ class Workers:
             return
 
 
-def _serve(connection: Connection, desk: Desk) -> None:
+def _serve(connection: Connection, station: Station) -> None:
     """A worker's life: jobs in, results out, until the other end is gone."""
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
@@ -207,4 +255,4 @@ def _serve(connection: Connection, desk: Desk) -> None:
     with contextlib.suppress(EOFError, ConnectionResetError, BrokenPipeError):
         while True:
             method, job = connection.recv()
-            connection.send(getattr(desk, method)(*job))
+            connection.send(getattr(station, method)(*job))

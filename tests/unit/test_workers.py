@@ -27,7 +27,7 @@ def params(desk):
 
 def test_processes_and_this_process_give_the_same_bytes(desk, params):
     devices = [0, 3, 4, 7, 8, 11, 19]
-    with Workers(desk, 1) as alone, Workers(desk, 3) as several:
+    with Workers(desk, 1, 10) as alone, Workers(desk, 3, 10) as several:
         for call in (
             lambda w: w.updates(params, 5, devices, 0.1)[0],
             lambda w: w.updates(params, 5, devices, 0.1)[1],
@@ -39,14 +39,14 @@ def test_processes_and_this_process_give_the_same_bytes(desk, params):
 
 def test_a_device_learns_the_same_whoever_else_is_active(desk, params):
     # Five devices a chunk: device 7 stands in another chunk, at another place.
-    with Workers(desk, 1) as workers:
-        among_many = workers.updates(params, 0, [0, 1, 2, 3, 4, 5, 7], 0.1)[0][-1]
+    with Workers(desk, 1, 10) as workers:
+        among_many = workers.updates(params, 0, [0, 1, 2, 3, 4, 5, 7], 0.1)[0][-1].copy()
         alone = workers.updates(params, 0, [7], 0.1)[0][0]
     assert np.allclose(among_many, alone, rtol=1e-4, atol=1e-7)
 
 
 def test_a_killed_worker_is_reported_and_the_others_end(desk, params):
-    with pytest.raises(WorkerLostError, match="-9"), Workers(desk, 2) as workers:
+    with pytest.raises(WorkerLostError, match="-9"), Workers(desk, 2, 10) as workers:
         workers.updates(params, 0, list(range(10)), 0.1)
         os.kill(workers._processes[0].pid, signal.SIGKILL)
         workers._processes[0].join()
