@@ -1,0 +1,145 @@
+"""Radios by URI. The registry is data: a new kind is a module and a line of `DRIVERS`."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import TypeVar, cast
+from urllib.parse import unquote
+
+from radio.api import Radio, RadioError
+from radio.limits import LimitedRadio, Limits
+
+Value = TypeVar("Value")
+Default = TypeVar("Default")
+
+
+@dataclass(frozen=True)
+class RadioUri:
+    """A radio's URI in parts: ``scheme://address?option=value&...``.
+
+    Attributes:
+        scheme: which driver.
+        address: what the driver finds the radio by: an air, a host, a file; may be empty.
+        options: texts by name, read with `option`.
+    """
+
+    scheme: str
+    address: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
+
+    @classmethod
+    def parse(cls, text: str) -> RadioUri:
+        """The parts of `text`, percent-decoded; RadioError where it is no URI."""
+        scheme, separator, rest = text.partition("://")
+        if not separator or not scheme:
+            raise RadioError(f"{text!r} is no radio URI; one looks like sim://air?name=d3")
+        address, _, query = rest.partition("?")
+        options: dict[str, str] = {}
+        for pair in filter(None, query.split("&")):
+            name, equals, value = pair.partition("=")
+            if not name or not equals:
+                raise RadioError(f"{text!r}: option {pair!r} should read name=value")
+            if name in options:
+                raise RadioError(f"{text!r}: option {name!r} is given twice")
+            options[name] = unquote(value)
+        return cls(scheme, unquote(address), options)
+
+    def __str__(self) -> str:
+        query = "&".join(f"{name}={value}" for name, value in self.options.items())
+        return f"{self.scheme}://{self.address}" + (f"?{query}" if query else "")
+
+    def option(self, name: str, kind: Callable[[str], Value], default: Default) -> Value | Default:
+        """Option `name` read by `kind` (int, float, str, ...), or `default` where it is not given.
+
+        Raises:
+            RadioError: `kind` cannot read what is given.
+        """
+        if name not in self.options:
+            return default
+        try:
+            return kind(self.options[name])
+        except ValueError as error:
+            raise RadioError(f"{self}: option {name}: {error}") from error
+
+    def require_options(self, *known: str) -> None:
+        """RadioError where an option is given that is not `known`; it names the nearest."""
+        for name in self.options:
+            if name not in known:
+                raise RadioError(f"{self} has no option {name!r}; {_choices(name, known)}")
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a driver needs beyond numpy, scipy and pyzmq.
+
+    Attributes:
+        module: top-level module of the vendor's SDK.
+        install: the command that installs it.
+    """
+
+    module: str
+    install: str
+
+
+@dataclass(frozen=True)
+class Driver:
+    """Where a scheme's radio is made.
+
+    Attributes:
+        module: imported when the scheme is first opened.
+        factory: function of `module` from a `RadioUri` to an open `Radio`.
+        needs: SDK the module imports, if any.
+    """
+
+    module: str
+    factory: str
+    needs: Needs | None = None
+
+
+DRIVERS: dict[str, Driver] = {
+    "file": Driver("radio.drivers.file", "open_file"),
+    "loopback": Driver("radio.drivers.loopback", "open_loopback"),
+    "sim": Driver("sim_fallback.sim_radio", "open_sim"),
+}
+
+
+def open_radio(uri: str, limits: Limits | None = None) -> Radio:
+    """Open the radio at `uri`; with `limits`, behind them.
+
+    Raises:
+        RadioError: no such scheme, a wrong option, a missing SDK, or the radio cannot be opened.
+    """
+    parsed = RadioUri.parse(uri)
+    driver = DRIVERS.get(parsed.scheme)
+    if driver is None:
+        raise RadioError(
+            f"no radio has the scheme {parsed.scheme!r}; {_choices(parsed.scheme, DRIVERS)}"
+        )
+    try:
+        factory = getattr(importlib.import_module(driver.module), driver.factory)
+        radio = cast(Radio, factory(parsed))
+    except ImportError as error:
+        # Any other module that is missing is a fault of this installation, not an SDK to fetch.
+        if driver.needs is None or (error.name or "").partition(".")[0] != driver.needs.module:
+            raise
+        raise RadioError(
+            f"{parsed.scheme}:// needs {driver.needs.module}, which is not installed: "
+            f"{driver.needs.install}"
+        ) from error
+    return radio if limits is None else LimitedRadio(radio, limits)
+
+
+def _choices(name: str, known: Iterable[str]) -> str:
+    """'did you mean X? There are X, Y' for a message."""
+    names = sorted(known)
+    if not names:
+        return "there are none"
+    near = get_close_matches(name, names, n=1, cutoff=0.0)
+    return f"the nearest is {near[0]!r}; there are {', '.join(names)}"
