@@ -1,0 +1,1 @@
+"""The waveform: OFDM, preambles, synchronisation and channel estimation; arrays in, arrays out."""
