@@ -8,14 +8,15 @@ the same air, and the channel of a device does not depend on who else is active.
 from __future__ import annotations
 
 import math
-import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from sim_fallback.fading import Fading, FadingKind
+from sim_fallback.streams import stream
 
 ComplexArray = npt.NDArray[np.complex64]
 DeviceArray = npt.NDArray[np.int64]
@@ -30,12 +31,16 @@ class Reception:
         noise_var: noise variance E|z|^2 per complex symbol.
         acknowledged: bool [r], all True: at symbol level every burst takes part.
         true_gains: complex64 [r], the channel the symbols went through.
+        errors: not told apart.
+        figures: none.
     """
 
     symbols: ComplexArray
     noise_var: float
     acknowledged: npt.NDArray[np.bool_]
     true_gains: ComplexArray
+    errors: None = None
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ class SymbolUplink:
     @cached_property
     def path_amplitudes(self) -> npt.NDArray[np.float64]:
         """Amplitude of each device's path, [num_devices], with mean square 1."""
-        deviates = [self._stream("path", i).standard_normal() for i in range(self.num_devices)]
+        deviates = [stream(self.seed, "path", i).standard_normal() for i in range(self.num_devices)]
         power_gains = 10 ** (self.path_loss_spread_db * np.array(deviates) / 10)
         amplitudes: npt.NDArray[np.float64] = np.sqrt(power_gains / np.mean(power_gains))
         return amplitudes
@@ -101,7 +106,7 @@ class SymbolUplink:
         """Estimated gains of these devices, complex64 [r], as far off as the errors say."""
         gains = self.gains(round_index, devices)
         deviates = [
-            self._stream("sounding", round_index, int(i)).standard_normal(2) for i in devices
+            stream(self.seed, "sounding", round_index, int(i)).standard_normal(2) for i in devices
         ]
         phase, amplitude = np.array(deviates).reshape(-1, 2).T
         rotation = np.exp(1j * np.deg2rad(self.csi_phase_error_deg) * phase)
@@ -116,7 +121,7 @@ class SymbolUplink:
         gains = self.gains(round_index, devices)
         received = gains @ symbols
         if self.noise_var > 0:
-            rng = self._stream("noise", round_index)
+            rng = stream(self.seed, "noise", round_index)
             noise = rng.standard_normal(2 * symbols.shape[1], dtype=np.float32).view(np.complex64)
             received += np.float32(math.sqrt(self.noise_var / 2)) * noise
         return Reception(received, self.noise_var, np.ones(len(devices), np.bool_), gains)
@@ -132,7 +137,7 @@ class SymbolUplink:
         return np.array(
             [
                 self.path_amplitudes[i]
-                * self._fading.draw(self._stream("fading", round_index, int(i)))
+                * self._fading.draw(stream(self.seed, "fading", round_index, int(i)))
                 for i in devices
             ],
             np.complex64,
@@ -141,7 +146,3 @@ class SymbolUplink:
     @cached_property
     def _fading(self) -> Fading:
         return Fading(self.fading, self.rician_k_db)
-
-    def _stream(self, purpose: str, *indices: int) -> np.random.Generator:
-        key = (zlib.crc32(purpose.encode()), *indices)
-        return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=key))

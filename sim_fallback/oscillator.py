@@ -1,0 +1,105 @@
+"""The oscillator of a radio: the one source of its carrier and of its sample clock."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from sim_fallback.streams import Key, stream
+
+FloatArray = npt.NDArray[np.float64]
+
+STEP_S = 1e-3
+STEPS = 4096  # of the random walk in a chunk
+ALLAN_TAU_S = 0.1
+
+
+@dataclass(frozen=True)
+class Oscillator:
+    """A constant frequency offset plus a random walk of frequency.
+
+    The fractional frequency is y(t) = offset + w(t), where w is a Wiener process from w(0) = 0 with
+    variance D t, joined by straight lines between points 1 ms apart. The time error is its integral
+    x(t), so the radio's clock reads t + x(t) and its carrier f_c has advanced by f_c (t + x(t))
+    cycles. A random walk of frequency has the Allan variance D tau / 3 (Riley, "Handbook of
+    Frequency Stability Analysis", NIST SP 1065). Before t = 0 only the offset acts.
+
+    The value at a time follows from the key and the time alone; parts of the walk are kept once
+    they have been walked.
+
+    Attributes:
+        seed_key: a seed >= 0 and numbers >= 0 that divide it further.
+        offset_ppm: constant offset; positive is a fast clock and a high carrier.
+        allan_deviation: of the random walk at 0.1 s; 0 for none.
+    """
+
+    seed_key: Key
+    offset_ppm: float
+    allan_deviation: float
+    _starts: dict[int, tuple[float, float]] = field(
+        default_factory=lambda: {0: (0.0, 0.0)}, init=False, repr=False, compare=False
+    )
+
+    def __post_init__(self) -> None:
+        if not abs(self.offset_ppm) < 1e6:
+            raise ValueError(f"offset_ppm must be a number below 1e6, not {self.offset_ppm}")
+        if not 0 <= self.allan_deviation < math.inf:
+            raise ValueError(f"allan_deviation must be finite and >= 0, not {self.allan_deviation}")
+
+    def time_error_s(self, t: npt.ArrayLike) -> FloatArray:
+        """x(t) in seconds, float64 of the shape of t (true time in seconds)."""
+        return self._at(t)[1]
+
+    def fractional_frequency(self, t: npt.ArrayLike) -> FloatArray:
+        """y(t) = dx/dt including the offset, float64 of the shape of t (true time in seconds)."""
+        return self._at(t)[0]
+
+    def _at(self, t: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
+        times = np.asarray(t, np.float64)
+        offset = 1e-6 * self.offset_ppm
+        if self.allan_deviation == 0:
+            return np.full(times.shape, offset)[()], offset * times
+        y, x = self._walked(np.maximum(times.ravel(), 0.0))
+        drift = math.sqrt(3 / ALLAN_TAU_S) * self.allan_deviation  # sqrt(D)
+        y, x = y.reshape(times.shape)[()], x.reshape(times.shape)[()]
+        return offset + drift * y, offset * times + drift * x
+
+    def _walked(self, times: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """The Wiener process of D = 1 and its integral at times [n] >= 0."""
+        y, x = np.empty_like(times), np.empty_like(times)
+        points = (times / STEP_S).astype(np.int64)
+        chunks = points // STEPS
+        for chunk in np.unique(chunks):
+            here = chunks == chunk
+            start_y, start_x = self._start(int(chunk))
+            walk, area = _chunk(self.seed_key, int(chunk))
+            point = points[here] - chunk * STEPS
+            in_chunk = times[here] - chunk * (STEPS * STEP_S)
+            since = in_chunk - point * STEP_S
+            slope = (walk[point + 1] - walk[point]) / STEP_S
+            y[here] = start_y + walk[point] + slope * since
+            quadratic = area[point] + since * (walk[point] + slope * since / 2)
+            x[here] = start_x + start_y * in_chunk + quadratic
+        return y, x
+
+    def _start(self, chunk: int) -> tuple[float, float]:
+        """y and x of the unit walk where a chunk starts; summed in one order, whoever asks."""
+        for k in range(len(self._starts) - 1, chunk):
+            y, x = self._starts[k]
+            walk, area = _chunk(self.seed_key, k)
+            duration = STEPS * STEP_S
+            self._starts[k + 1] = (y + float(walk[-1]), x + y * duration + float(area[-1]))
+        return self._starts[chunk]
+
+
+@lru_cache(maxsize=128)
+def _chunk(seed_key: Key, chunk: int) -> tuple[FloatArray, FloatArray]:
+    """A Wiener process of D = 1 from 0 and its integral at the points of a chunk, [STEPS + 1]."""
+    steps = stream(seed_key, "random walk", chunk).standard_normal(STEPS) * math.sqrt(STEP_S)
+    walk = np.concatenate([[0.0], np.cumsum(steps)])
+    area = np.concatenate([[0.0], np.cumsum((walk[1:] + walk[:-1]) * (STEP_S / 2))])
+    return walk, area
