@@ -91,9 +91,18 @@ class Path:
         """A gain of 1 without delay."""
         return cls(TappedDelayLine(kind="awgn"))
 
+    @property
+    def delays_s(self) -> npt.NDArray[np.float64]:
+        """Of the taps, with the propagation, float64 [T]."""
+        return self.delay_s + np.array(self.fading.delays_s)
+
+    @property
+    def doppler_hz(self) -> float:
+        """Largest Doppler shift."""
+        return self.fading.doppler_hz
+
     def response(self, t: npt.NDArray[np.float64]) -> PathResponse:
         """The path at true times t in seconds, float64 [B]."""
         gains, rates = self.fading.gains_and_rates(self.seed, self.index, t)
         amplitude = 10 ** (-self.loss_db / 20)
-        delays_s = self.delay_s + np.array(self.fading.delays_s)
-        return PathResponse(amplitude * gains, amplitude * rates, delays_s)
+        return PathResponse(amplitude * gains, amplitude * rates, self.delays_s)

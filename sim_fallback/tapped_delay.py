@@ -112,7 +112,8 @@ class TappedDelayLine:
         # Sums over the last axis, and in one precision, do not depend on how many times are asked.
         gains = phasors.sum(axis=-1).astype(np.complex128)
         phasors *= shifts_hz.astype(np.float32)
-        return gains, 2j * math.pi * phasors.sum(axis=-1)
+        rates: GainArray = 2j * math.pi * phasors.sum(axis=-1).astype(np.complex128)
+        return gains, rates
 
 
 @lru_cache(maxsize=1024)
