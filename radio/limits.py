@@ -22,6 +22,7 @@ from radio.api import (
     TxReport,
     require_burst,
     require_future,
+    require_settings,
 )
 
 Interval = tuple[int, int]  # samples [start, end) of the radio's own clock
@@ -68,7 +69,7 @@ class Limits:
             raise RadioError(
                 f"{low:.9g} to {high:.9g} Hz would be occupied; the bench allows {allowed}"
             )
-        if settings.tx_gain_db > self.max_tx_gain_db:
+        if not settings.tx_gain_db <= self.max_tx_gain_db:
             raise RadioError(
                 f"tx_gain_db = {settings.tx_gain_db:g} exceeds the bench's {self.max_tx_gain_db:g}"
             )
@@ -148,6 +149,7 @@ class LimitedRadio:
     def configure(self, want: RadioSettings) -> RadioSettings:
         """Apply settings; RadioError where the bench or the radio does not allow them."""
         with self._muted_on_error() as present:
+            require_settings(want, self.caps)
             self._limits.require_settings(want)
             rate = self._radio.settings.sample_rate_hz
             applied = self._radio.configure(want)

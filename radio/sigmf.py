@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -183,7 +184,8 @@ def read_sigmf(meta: Path) -> SigmfFile:
     whole.require("core:datatype", DATATYPE)
     whole.require("core:num_channels", 1, 1)
     whole.require("core:offset", 0, 0)
-    rate = whole.number("core:sample_rate")
+    if (rate := whole.number("core:sample_rate")) <= 0:
+        raise RadioError(f"{whole.place('core:sample_rate')} should be above 0 Hz, not {rate:g}")
     data = meta.with_name(meta.name.removesuffix(META_SUFFIX) + DATA_SUFFIX)
     if not data.is_file():
         raise RadioError(f"{data} is missing; {meta.name} describes it")
@@ -264,7 +266,10 @@ class _Keys:
         return value
 
     def number(self, key: str, default: float | None = None) -> float:
-        return float(self.read(key, (int, float), default))
+        value = float(self.read(key, (int, float), default))
+        if not math.isfinite(value):  # JSON has no such number, but its reader takes one
+            raise RadioError(f"{self.place(key)} should be finite, not {value}")
+        return value
 
     def index(self, key: str, default: int | None = None) -> int:
         value: int = self.read(key, int, default)

@@ -1,0 +1,82 @@
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from radio.api import Radio, Range
+from radio.limits import LimitedRadio, Limits
+from radio.recording import RecordingRadio
+from radio.registry import open_radio
+
+BUILT_IN = ("loopback", "file", "sim", "limited", "recording")
+AIRS = count()
+ANYTHING = Limits(
+    bands=(Range(1.0, 1e12),),
+    max_tx_gain_db=100.0,
+    max_duty_cycle=1.0,
+    window_s=1.0,
+    max_burst_s=1e3,
+)
+
+
+@dataclass(frozen=True)
+class Backend:
+    """How to open a radio, and whether its time stands still between operations."""
+
+    open: Callable[[], Radio]
+    virtual_time: bool = True
+
+
+def recorded(folder: Path) -> str:
+    """The URI of 40,000 samples of noise whose clock does not begin at 0."""
+    rng = np.random.default_rng(1)
+    noise = 0.3 * (rng.standard_normal(40_000) + 1j * rng.standard_normal(40_000))
+    with RecordingRadio(open_radio("loopback://")) as radio:
+        radio.receive(5_000)
+        radio.transmit(noise.astype(np.complex64))
+        with radio.into(folder / "noise"):
+            for _ in range(4):
+                radio.receive(10_000)
+    return f"file://{folder / 'noise.sigmf-meta'}"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "backend" in metafunc.fixturenames:
+        uris = metafunc.config.getoption("radio_uri")
+        metafunc.parametrize("backend", [*BUILT_IN, *uris], indirect=True)
+
+
+@pytest.fixture
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
+    match request.param:
+        case "loopback":
+            return Backend(lambda: open_radio("loopback://?delay=100"))
+        case "file":
+            uri = recorded(tmp_path)
+            return Backend(lambda: open_radio(uri))
+        case "sim":
+            uri = f"sim://conformance{next(AIRS)}?name=d0"
+            return Backend(lambda: open_radio(uri))
+        case "limited":
+            return Backend(lambda: LimitedRadio(open_radio("loopback://"), ANYTHING))
+        case "recording":
+            return Backend(lambda: RecordingRadio(open_radio("loopback://")))
+        case uri:
+            return Backend(lambda: open_radio(uri), virtual_time=False)
+
+
+@pytest.fixture
+def radio(backend: Backend) -> Iterator[Radio]:
+    with backend.open() as radio:
+        yield radio
+
+
+@pytest.fixture
+def sender(radio: Radio) -> Radio:
+    """The radio; a test that sends is skipped where it only receives."""
+    if not radio.caps.can_transmit:
+        pytest.skip(f"{radio.caps.name} only receives; test_only_receives checks that")
+    return radio
