@@ -1,0 +1,183 @@
+"""The ledger of the air: who sends what, from which sample of its own clock on."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from radio.api import IQ, RadioError
+from sim_fallback.front_end import FrontEnd
+from sim_fallback.streams import Key
+
+CHUNK = 16_384
+"""Samples that pass a front end at once."""
+
+CHUNKS_KEPT = 512
+"""Chunks behind a front end that are kept: 64 MiB."""
+
+
+@dataclass(frozen=True, eq=False)
+class Burst:
+    """What a transmitter was asked to send.
+
+    Attributes:
+        first_sample: on the transmitter's clock.
+        iq: as asked for, complex64 [n], read-only.
+        gain_db: of the transmitter.
+        cyclic: sent again and again.
+        stop: the sample before which it ends on the transmitter's clock; None for never.
+    """
+
+    first_sample: int
+    iq: IQ
+    gain_db: float
+    cyclic: bool
+    stop: int | None
+
+    def meets(self, first: int, stop: int | None) -> bool:
+        """Whether it sends anything from sample `first` on and before `stop` (None: ever)."""
+        return (stop is None or self.first_sample < stop) and (
+            self.stop is None or first < self.stop
+        )
+
+    def part(self, begin: int, end: int) -> IQ:
+        """Samples begin .. end - 1, counted from its first."""
+        if not self.cyclic:
+            return self.iq[begin:end]
+        return np.take(self.iq, np.arange(begin, end), mode="wrap")
+
+
+class Ledger:
+    """Bursts by transmitter; no two of one transmitter overlap.
+
+    Bursts are kept as they were asked for and pass a front end piece by piece when they are heard,
+    so that one ledger can be heard through several, and a long burst is held once.
+    """
+
+    def __init__(self) -> None:
+        self.version = 0
+        """Changes with every entry."""
+        self._bursts: dict[str, tuple[Burst, ...]] = {}
+        # Keyed by the identity of a burst's samples, which the entry itself keeps alive.
+        self._chunks: OrderedDict[tuple[int, FrontEnd, Key, float, int], tuple[Burst, IQ]] = (
+            OrderedDict()
+        )
+
+    def transmitters(self) -> list[str]:
+        """Those who have bursts in the ledger."""
+        return [name for name, bursts in self._bursts.items() if bursts]
+
+    def post(self, name: str, iq: IQ, at: int, gain_db: float, cyclic: bool = False) -> Burst:
+        """Enter a burst; the samples are copied.
+
+        Raises:
+            RadioError: it would overlap another burst of this transmitter.
+        """
+        stop = None if cyclic else at + iq.size
+        bursts = self._bursts.get(name, ())
+        for other in bursts:
+            if other.meets(at, stop):
+                until = "until cancelled" if other.stop is None else f"to {other.stop - 1}"
+                raise RadioError(
+                    f"{name} already sends from sample {other.first_sample} {until}: "
+                    f"a burst from {at} on would overlap"
+                )
+        samples = iq.copy()
+        samples.flags.writeable = False
+        burst = Burst(at, samples, gain_db, cyclic, stop)
+        self._bursts[name] = (*bursts, burst)
+        self.version += 1
+        return burst
+
+    def free_from(self, name: str, at: int) -> int:
+        """First sample from `at` on that comes after all finite bursts of a transmitter."""
+        stops = (burst.stop for burst in self._bursts.get(name, ()))
+        return max((at, *(stop for stop in stops if stop is not None)))
+
+    def cancel(self, name: str, at: int) -> None:
+        """Silence a transmitter from its sample `at` on."""
+        self._bursts[name] = tuple(
+            burst if burst.stop is not None and burst.stop <= at else replace(burst, stop=at)
+            for burst in self._bursts.get(name, ())
+            if burst.first_sample < at
+        )
+        self.version += 1
+
+    def forget(self, name: str, before: int) -> None:
+        """Drop the bursts of a transmitter that ended before its sample `before`."""
+        old = [b for b in self._bursts.get(name, ()) if b.stop is not None and b.stop <= before]
+        if old:
+            self._bursts[name] = tuple(b for b in self._bursts[name] if b not in old)
+            gone = {id(burst.iq) for burst in old}
+            for entry in [entry for entry in self._chunks if entry[0] in gone]:
+                del self._chunks[entry]
+
+    def sent(
+        self,
+        name: str,
+        first: int,
+        count: int,
+        front_end: FrontEnd,
+        key: Key,
+        sample_rate_hz: float,
+    ) -> IQ | None:
+        """What a transmitter sends in a stretch of its clock, zero between bursts.
+
+        Args:
+            name: of the transmitter.
+            first: sample of its clock.
+            count: samples.
+            front_end: that the bursts pass.
+            key: of the radio, for the front end.
+            sample_rate_hz: of the radio.
+
+        Returns:
+            complex64 [count], in units of the transmitter's full scale at 0 dB of gain; None where
+            no burst falls in the stretch.
+        """
+        bursts = [b for b in self._bursts.get(name, ()) if b.meets(first, first + count)]
+        if not bursts:
+            return None
+        wave = np.zeros(count, np.complex64)
+        for burst in bursts:
+            begin = max(first - burst.first_sample, 0)
+            end = first + count - burst.first_sample
+            if burst.stop is not None:
+                end = min(end, burst.stop - burst.first_sample)
+            amplitude = np.float32(10 ** (burst.gain_db / 20))
+            for number in range(begin // CHUNK, -(-end // CHUNK)):
+                chunk = self._chunk(burst, number, front_end, key, sample_rate_hz)
+                low, high = max(begin, number * CHUNK), min(end, (number + 1) * CHUNK)
+                onset = burst.first_sample - first
+                np.multiply(
+                    chunk[low - number * CHUNK : high - number * CHUNK],
+                    amplitude,
+                    out=wave[onset + low : onset + high],
+                )
+        return wave
+
+    def _chunk(
+        self, burst: Burst, number: int, front_end: FrontEnd, key: Key, sample_rate_hz: float
+    ) -> IQ:
+        """Piece `number` of a burst behind a front end; the latest are kept."""
+        entry = (id(burst.iq), front_end, key, sample_rate_hz, number)
+        if entry in self._chunks:
+            self._chunks.move_to_end(entry)
+            return self._chunks[entry][1]
+        begin = number * CHUNK
+        piece = burst.part(begin, begin + CHUNK)
+        sent, _ = front_end.sent(piece, key, burst.first_sample + begin, sample_rate_hz)
+        self._chunks[entry] = (burst, sent)
+        if len(self._chunks) > CHUNKS_KEPT:
+            self._chunks.popitem(last=False)
+        return sent
+
+
+def clipped_samples(iq: IQ, front_end: FrontEnd, key: Key, at: int, sample_rate_hz: float) -> int:
+    """How many samples of a burst its front end clips."""
+    return sum(
+        front_end.sent(iq[begin : begin + CHUNK], key, at + begin, sample_rate_hz)[1]
+        for begin in range(0, iq.size, CHUNK)
+    )
