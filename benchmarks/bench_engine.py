@@ -52,7 +52,7 @@ def seconds_per_round(rounds: int, workers: int, width: int) -> float:
     experiment = Experiment(config)
     desk = experiment.desk
     experiment.desk = NullDesk(desk.family, desk.model, desk.learner, 0, "cpu")
-    experiment.scheme = NullScheme()
+    experiment.build_scheme = lambda bench: NullScheme()
     ends: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         experiment.run(

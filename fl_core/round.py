@@ -9,6 +9,7 @@ by other means behind the same `Scheme` protocol, so that every run has its refe
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -27,7 +28,8 @@ from fl_core.uplink import ComplexArray, Reception, Uplink
 Vector = npt.NDArray[np.float32]
 Devices = npt.NDArray[np.int64]
 Memory = Mapping[int, Vector]  # long-term memory m_i by device; absent is zero
-Figure = float | int | bool | None  # a number of the run folder, JSON types only
+Number = float | int | bool | None
+Figure = Number | Mapping[str, float]  # of the run folder, JSON types only
 Lap = Callable[[str], None]  # called with a stage's name when the stage ends
 
 
@@ -173,8 +175,10 @@ class OverTheAir:
             for i, ok, g, m in zip(devices, heard, sparse, left, strict=True)
         }
         mean_update = estimate.x / np.float32(plan.normaliser(self.uplink.mean_gain))
-        record = {
-            "nmse_db": _nmse_db(estimate.x, sparse, plan, reception),
+        truth = _true_sum(sparse, plan, reception)
+        nmse = _nmse(estimate.x, truth)
+        record: dict[str, Figure] = {
+            "nmse_db": _db(nmse),
             "nmse_predicted_db": _db(estimate.nmse_predicted),
             "snr_db": _db(_received_snr(reception.symbols, reception.noise_var)),
             "union_density": float(np.count_nonzero(sparse[heard].any(axis=0)) / dim),
@@ -183,7 +187,15 @@ class OverTheAir:
             "iterations": estimate.iterations,
             "beyond_transition": estimate.beyond_transition,
             "failed": failed,
+            "scale": plan.scale,
+            "estimate_crc32": zlib.crc32(estimate.x.tobytes()),
+            **reception.figures,
         }
+        if reception.errors is not None and truth is not None and nmse is not None:
+            exact = self.estimator(compression.forward(truth), compression, 0.0)
+            floor = _nmse(exact.x, truth) or 0.0
+            record["budget"] = _budget(nmse, floor, reception.errors)
+        lap("score")
         return Combined(
             np.zeros_like(mean_update) if failed else mean_update,
             kept,
@@ -199,15 +211,31 @@ def _silence(devices: Devices, sparse: Vector, left: list[Vector], num_symbols: 
     return Combined(np.zeros(sparse.shape[1], np.float32), kept, num_symbols, record)
 
 
-def _nmse_db(
-    estimate: Vector, sparse: Vector, plan: PowerPlan, reception: Reception
-) -> float | None:
-    """Error against the true weighted sum; None where nobody knows the channel."""
+def _true_sum(sparse: Vector, plan: PowerPlan, reception: Reception) -> Vector | None:
+    """The weighted sum that should have been recovered; None where nobody knows the channel."""
     if reception.true_gains is None:
         return None
-    truth = plan.weights(reception.true_gains).astype(np.float32) @ sparse
-    energy = float(truth @ truth)
-    return _db(float(np.sum((estimate - truth) ** 2)) / energy) if energy > 0 else None
+    truth: Vector = plan.weights(reception.true_gains).astype(np.float32) @ sparse
+    return truth
+
+
+def _nmse(estimate: Vector, truth: Vector | None) -> float | None:
+    """Error relative to the true weighted sum; None where there is none."""
+    if truth is None or not truth.any():
+        return None
+    return float(np.sum((estimate - truth) ** 2)) / float(truth @ truth)
+
+
+def _budget(nmse: float, compression: float, errors: Mapping[str, float]) -> dict[str, float]:
+    """The error budget: what compression and each cause on the air add to the NMSE.
+
+    Compression is what is left without any error on the air. The rest belongs to the air, to each
+    cause in proportion to the error that it makes in the symbols.
+    """
+    rest = max(nmse - compression, 0.0)
+    total = sum(errors.values())
+    shares = {name: rest * error / total if total > 0 else 0.0 for name, error in errors.items()}
+    return {"compression": min(compression, nmse), **shares}
 
 
 def _received_snr(symbols: ComplexArray, noise_var: float) -> float | None:

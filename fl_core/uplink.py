@@ -6,6 +6,7 @@ and live radios all stand behind it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
@@ -35,6 +36,14 @@ class Reception(Protocol):
 
         For scoring only, never for reception.
         """
+
+    @property
+    def errors(self) -> Mapping[str, float] | None:
+        """Mean square error of a symbol by cause, for scoring; None where nobody knows."""
+
+    @property
+    def figures(self) -> Mapping[str, float | int | bool | None]:
+        """What else is worth a record."""
 
 
 class Uplink(Protocol):

@@ -14,6 +14,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from fl_core.errors import InputError
 
+MOST_ON_AIR = 100  # devices; each needs two of the 200 carriers for its pilots
+
 Scheme = Literal["air", "ideal", "noiseless", "conventional", "digital", "local"]
 
 
@@ -28,6 +30,7 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Spread = Annotated[float, Field(ge=0, le=60)]  # of levels in dB, or of phases in degrees
 Decibels = Annotated[float, Field(ge=-200, le=200)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Delay = Annotated[float, Field(ge=0, le=1e-5)]  # s; longer echoes leave the cyclic prefix
 Stride = Annotated[int, Field(ge=1, le=2)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
@@ -125,7 +128,7 @@ class PowerConfig(_Section):
 
 
 class ChannelConfig(_Section):
-    """The symbol-level uplink."""
+    """The channel of either uplink; errors of channel knowledge are for uplink = symbol."""
 
     fading: Literal["rayleigh", "rician", "awgn"] = "rayleigh"
     snr_db: Annotated[float, AfterValidator(_level)] = 19.0  # P/sigma^2 of one device
@@ -133,6 +136,31 @@ class ChannelConfig(_Section):
     path_loss_spread_db: Spread = 0.0  # standard deviation over devices
     csi_phase_error_deg: Spread = 0.0  # standard deviation
     csi_gain_error_db: Spread = 0.0  # standard deviation
+
+
+class IQConfig(_Section):
+    """The uplink sample by sample: radios of a preset on a virtual air (docs/impairments.md)."""
+
+    preset: Literal["ideal", "cabled-shared-clock", "usrp-octoclock", "pluto-tcxo"] = "pluto-tcxo"
+    carrier_hz: Annotated[float, Field(ge=1e6, le=1e11)] = 915e6
+    backoff_db: Annotated[float, Field(ge=0, le=40)] = 10.0  # of a symbol of power 1
+    control_s: Annotated[float, Field(ge=0, le=10)] = 0.1  # from the last sounding to the data
+    turnaround_s: Annotated[float, Field(ge=0, le=10)] | None = None  # else the preset's
+    offset_ppm: Annotated[float, Field(ge=0, le=25)] | None = None  # of oscillators, else preset's
+    allan_deviation: Annotated[float, Field(ge=0, le=1e-7)] | None = None  # at 0.1 s, else preset's
+    delays_s: Annotated[tuple[Delay, ...], Field(strict=False, min_length=1)] = (0.0,)  # of taps
+    powers_db: Annotated[tuple[Decibels, ...], Field(strict=False, min_length=1)] = (0.0,)
+    doppler_hz: Annotated[float, Field(ge=0, le=1000)] = 0.0  # 0: a channel stays for its round
+
+    @model_validator(mode="after")
+    def _taps(self) -> IQConfig:
+        if len(self.delays_s) != len(self.powers_db):
+            raise ValueError(
+                f"delays_s has {len(self.delays_s)} taps and powers_db {len(self.powers_db)}"
+            )
+        if list(self.delays_s) != sorted(set(self.delays_s)):
+            raise ValueError(f"delays_s should ascend, got {list(self.delays_s)}")
+        return self
 
 
 class ReceiverConfig(_Section):
@@ -176,6 +204,8 @@ class ExperimentConfig(_Section):
     workers: PositiveInt = 1  # processes that compute updates; changes speed, never results
     checkpoint_every: PositiveInt = 100  # rounds
     scheme: Scheme = "air"
+    uplink: Literal["symbol", "iq"] = "symbol"  # of scheme air: one number a symbol, or samples
+    record: bool = False  # keep what the receiver's radio heard, for `airmeta replay`
     references: Annotated[tuple[Scheme, ...], Field(strict=False)] = ()
     task: TaskConfig = TaskConfig()
     model: ModelConfig = ModelConfig()
@@ -185,6 +215,7 @@ class ExperimentConfig(_Section):
     compression: CompressionConfig = CompressionConfig()
     power: PowerConfig = PowerConfig()
     channel: ChannelConfig = ChannelConfig()
+    iq: IQConfig = IQConfig()
     receiver: ReceiverConfig = ReceiverConfig()
     digital: DigitalConfig = DigitalConfig()
     local: LocalConfig = LocalConfig()
@@ -200,8 +231,29 @@ class ExperimentConfig(_Section):
             raise ValueError(f"references name a scheme twice: {', '.join(self.references)}")
         if self.model.name == "conv4" and self.model.activation != "relu":
             raise ValueError("model.activation is for model.name = mlp; conv4 has relu")
+        if self.record and self.uplink != "iq":
+            raise ValueError("record keeps samples; it needs uplink = iq")
+        if self.uplink == "iq":
+            self._fits_samples()
         return self
+
+    def _fits_samples(self) -> None:
+        if self.devices.num_active > MOST_ON_AIR:
+            raise ValueError(
+                f"devices.num_active = {self.devices.num_active}: uplink = iq has pilots for at "
+                f"most {MOST_ON_AIR}"
+            )
+        if self.power.limit != 1:
+            raise ValueError(
+                "power.limit should stay 1 with uplink = iq; iq.backoff_db is the level"
+            )
+        if self.channel.csi_phase_error_deg or self.channel.csi_gain_error_db:
+            raise ValueError(
+                "channel.csi_phase_error_deg and csi_gain_error_db are for uplink = symbol; with "
+                "uplink = iq the channel is estimated from samples"
+            )
 
     def as_reference(self, scheme: Scheme) -> ExperimentConfig:
         """The same experiment under another scheme, on the same seeds."""
-        return self.model_copy(update={"scheme": scheme, "references": ()})
+        changes = {"scheme": scheme, "references": (), "uplink": "symbol", "record": False}
+        return self.model_copy(update=changes)

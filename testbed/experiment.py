@@ -16,12 +16,14 @@ from fl_core import server
 from fl_core.errors import InputError
 from fl_core.evaluation import Adaptation, Score
 from fl_core.models import build_model
-from fl_core.round import RoundState, play
+from fl_core.round import RoundState, Scheme, play
 from fl_core.streams import torch_stream
 from fl_core.tasks import build_family
-from testbed.config import ExperimentConfig, Scheme
+from testbed.bench import Bench
+from testbed.config import ExperimentConfig
+from testbed.config import Scheme as SchemeName
 from testbed.run_folder import RunFolder
-from testbed.schemes import build_scheme
+from testbed.schemes import build_bench, build_contraction, build_scheme
 from testbed.workers import Desk, Learner, Workers
 
 
@@ -29,7 +31,7 @@ from testbed.workers import Desk, Learner, Workers
 class Progress:
     """What a watcher sees after each round and each evaluation."""
 
-    scheme: Scheme
+    scheme: SchemeName
     round_index: int
     rounds: int
     row: dict[str, Any] | None = None
@@ -84,8 +86,9 @@ class Experiment:
         )
         self.dim = model.dim
         self.desk = Desk(family, model, learner, config.seed, config.model.device)
-        self.scheme = build_scheme(config, model.dim)
-        self.rounds = 0 if self.scheme is None else config.rounds
+        build_contraction(config, model.dim)  # raises where k does not fit the model
+        self.bench = build_bench(config, model.dim)
+        self.rounds = 0 if config.scheme == "local" else config.rounds
         self.meta_lr = server.MetaLearningRate(
             config.learner.meta_lr,
             config.learner.schedule,
@@ -113,18 +116,27 @@ class Experiment:
             folder.create(self.dim)
             if state is None:
                 state = self.initial_state()
-            with Workers(self.desk, self.config.workers, self.config.devices.num_active) as workers:
-                return self._run(folder, state, workers, watch, stop)
+            with (
+                Workers(self.desk, self.config.workers, self.config.devices.num_active) as workers,
+                self.bench.open(path) as bench,
+            ):
+                return self._run(folder, state, workers, bench, watch, stop)
+
+    def build_scheme(self, bench: Bench) -> Scheme | None:
+        """What combines the updates, over this bench."""
+        return build_scheme(self.config, self.dim, bench.uplink)
 
     def _run(
         self,
         folder: RunFolder,
         state: RoundState,
         workers: Workers,
+        bench: Bench,
         watch: Watch,
         stop: Callable[[], bool],
     ) -> Outcome:
         config, rounds = self.config, self.rounds
+        scheme = self.build_scheme(bench)
         every = config.evaluation.every
         if state.round_index == 0 and rounds > 0:
             self._evaluate(folder, state, workers, watch, config.evaluation.tasks)
@@ -132,7 +144,9 @@ class Experiment:
             if stop():
                 folder.save(state)
                 return Outcome(folder.path, complete=False)
-            state = self._round(folder, state, workers, watch)
+            assert scheme is not None
+            with bench.round(state.round_index):
+                state = self._round(folder, state, workers, scheme, watch)
             done = state.round_index
             if done < rounds and done % every == 0:
                 self._evaluate(folder, state, workers, watch, config.evaluation.tasks)
@@ -156,9 +170,13 @@ class Experiment:
         return Outcome(folder.path, complete=True, summary=summary)
 
     def _round(
-        self, folder: RunFolder, state: RoundState, workers: Workers, watch: Watch
+        self,
+        folder: RunFolder,
+        state: RoundState,
+        workers: Workers,
+        scheme: Scheme,
+        watch: Watch,
     ) -> RoundState:
-        assert self.scheme is not None
         config, index = self.config, state.round_index
         stages = StageTimes()
         devices = server.draw_devices(
@@ -170,7 +188,7 @@ class Experiment:
         largest = max(updates.max(), -updates.min())
         if not (largest < DIVERGED_ABOVE and np.isfinite(losses).all()):
             raise self._diverged(f"the updates of round {index}")
-        after, combined = play(state, self.scheme, devices, updates, stages.lap)
+        after, combined = play(state, scheme, devices, updates, stages.lap)
         row = {
             "round": index,
             "loss": float(losses.mean()),

@@ -1,19 +1,22 @@
-"""The scheme an experiment names, composed from fl_core and an uplink."""
+"""The scheme and the bench an experiment names, composed from their parts."""
 
 from __future__ import annotations
 
 from fl_core.baselines.digital import DigitalAccess
 from fl_core.baselines.ideal import Ideal
 from fl_core.baselines.noiseless import Noiseless
-from fl_core.estimators import build_estimator
-from fl_core.power import build_policy
+from fl_core.estimators import Estimator, build_estimator
+from fl_core.power import PowerPolicy, build_policy
 from fl_core.round import OverTheAir, Scheme
 from fl_core.sparsifier import Contraction, Identity, RandomK, TopK
+from fl_core.uplink import Uplink
 from sim_fallback.symbol_uplink import SymbolUplink
+from testbed.bench import ClosedBench, SymbolBench
 from testbed.config import ExperimentConfig
+from testbed.on_air.virtual_bench import VirtualBench
 
 
-def build_scheme(config: ExperimentConfig, dim: int) -> Scheme | None:
+def build_scheme(config: ExperimentConfig, dim: int, uplink: Uplink) -> Scheme | None:
     """How updates reach the server; None where there is no pre-training at all (`local`).
 
     Raises:
@@ -27,7 +30,6 @@ def build_scheme(config: ExperimentConfig, dim: int) -> Scheme | None:
         return Ideal()
     if config.scheme == "noiseless":
         return Noiseless(config.seed, contraction)
-    uplink = build_uplink(config)
     if config.scheme == "digital":
         return DigitalAccess(
             run_seed=config.seed,
@@ -41,13 +43,9 @@ def build_scheme(config: ExperimentConfig, dim: int) -> Scheme | None:
         contraction=contraction,
         num_symbols=num_symbols,
         rows=config.compression.rows,
-        policy=build_policy(config.power.policy, config.power.limit, config.power.threshold),
+        policy=policy_of(config),
         uplink=uplink,
-        estimator=build_estimator(
-            config.receiver.estimator,
-            denoiser=config.receiver.denoiser,
-            max_iterations=config.receiver.max_iterations,
-        ),
+        estimator=estimator_of(config),
         fail_above_nmse_db=config.receiver.fail_above_nmse_db,
     )
 
@@ -60,7 +58,28 @@ def build_contraction(config: ExperimentConfig, dim: int) -> Contraction:
     return TopK(k) if config.sparsifier.kind == "topk" else RandomK(k)
 
 
-def build_uplink(config: ExperimentConfig) -> SymbolUplink:
+def policy_of(config: ExperimentConfig) -> PowerPolicy:
+    """Power control."""
+    return build_policy(config.power.policy, config.power.limit, config.power.threshold)
+
+
+def estimator_of(config: ExperimentConfig) -> Estimator:
+    """Recovery of the weighted sum."""
+    receiver = config.receiver
+    return build_estimator(
+        receiver.estimator, denoiser=receiver.denoiser, max_iterations=receiver.max_iterations
+    )
+
+
+def build_bench(config: ExperimentConfig, dim: int) -> ClosedBench:
+    """The bench of an experiment with a model of `dim` parameters."""
+    symbols = symbol_uplink(config)
+    if config.uplink == "symbol" or config.scheme != "air":
+        return SymbolBench(symbols)
+    return VirtualBench(config, config.compression.symbols(dim), symbols.path_amplitudes)
+
+
+def symbol_uplink(config: ExperimentConfig) -> SymbolUplink:
     """The symbol-level air of an experiment."""
     channel = config.channel
     return SymbolUplink(

@@ -1,0 +1,48 @@
+"""What an experiment's air is made of: numbers alone, or radios.
+
+A bench is built with the experiment, which checks it, and opened with the run. `Bench.round` goes
+around each round and keeps what the run folder should hold of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from fl_core.uplink import Uplink
+from sim_fallback.symbol_uplink import SymbolUplink
+
+
+@dataclass(frozen=True)
+class Bench:
+    """An open bench.
+
+    Attributes:
+        uplink: the air.
+        round: entered around the round of this index.
+    """
+
+    uplink: Uplink
+    round: Callable[[int], AbstractContextManager[None]]
+
+
+class ClosedBench(Protocol):
+    """A bench that was checked and can be opened."""
+
+    def open(self, folder: Path) -> AbstractContextManager[Bench]:
+        """Open it for a run into this folder; leaving closes all radios."""
+
+
+@dataclass(frozen=True)
+class SymbolBench:
+    """No radios: `uplink=symbol`."""
+
+    uplink: SymbolUplink
+
+    @contextmanager
+    def open(self, folder: Path) -> Iterator[Bench]:
+        """Nothing is opened, and nothing kept."""
+        yield Bench(self.uplink, lambda index: nullcontext())

@@ -1,0 +1,1 @@
+"""A round on the air: what device and receiver do with their radios, and when."""

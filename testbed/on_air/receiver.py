@@ -1,0 +1,194 @@
+"""The receiver's part of a round: call, sound the channels, and hear the superposition."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from radio.api import IQ, Capture, Radio, RadioError
+from radio.waveform.chanest import delay_samples, least_squares, smooth
+from radio.waveform.frame import BurstLayout
+from radio.waveform.ofdm import demodulate, null_carriers
+from testbed.on_air.link import ADVANCE, ComplexArray, Link
+from testbed.on_air.timeline import Timeline
+
+RealArray = npt.NDArray[np.float64]
+
+_HEARD = 10.0  # energy over that of noise alone, from which on a pilot counts as heard
+
+
+@dataclass(frozen=True)
+class Sounding:
+    """What the receiver learnt of r channels; amplitudes are relative to the reference gain.
+
+    Attributes:
+        gains: float64 [r], amplitude that each device's symbols will arrive with; 0 if not heard.
+        equalisers: complex64 [r, K], granted to the devices.
+        channels: complex64 [r, K], estimated.
+        delays: float64 [r], samples by which each device's signal was late.
+        heard: bool [r].
+        noise_var: per carrier and symbol.
+    """
+
+    gains: RealArray
+    equalisers: ComplexArray
+    channels: ComplexArray
+    delays: RealArray
+    heard: npt.NDArray[np.bool_]
+    noise_var: float
+
+    @property
+    def snr_db(self) -> RealArray:
+        """SNR of each device's pilot, [r]; -inf where nothing was heard."""
+        power = np.mean(np.abs(self.channels.astype(np.complex128)) ** 2, axis=1) * self.heard
+        with np.errstate(divide="ignore"):
+            ratio: RealArray = 10 * np.log10(power / self.noise_var)
+        return ratio
+
+
+@dataclass(frozen=True)
+class Heard:
+    """One burst as received.
+
+    Attributes:
+        symbols: complex64 [capacity], the superposition of the analog symbols.
+        noise_var: per symbol, what does not belong to the superposition.
+        pilots: complex128 [2, r], gain of each device at both pilot symbols, relative to the common
+            phase; the sounded gain where all is well.
+        rotation: float64 [data_symbols], rad, common phase that was taken out.
+        present: bool [r], devices that took part.
+        iq: the samples.
+    """
+
+    symbols: ComplexArray
+    noise_var: float
+    pilots: npt.NDArray[np.complex128]
+    rotation: RealArray
+    present: npt.NDArray[np.bool_]
+    iq: IQ
+
+
+class Receiver:
+    """One round at the receiver. Times are samples from the round's start, on its own clock."""
+
+    def __init__(self, radio: Radio, timeline: Timeline, link: Link, start: int) -> None:
+        self._radio = radio
+        self._timeline = timeline
+        self._link = link
+        self.start = start
+
+    def send_beacon(self) -> None:
+        """Start the round."""
+        self._send(self._timeline.beacon.iq, 0)
+
+    def send_sync(self, start: int) -> None:
+        """Send a sync beacon."""
+        self._send(self._timeline.sync.iq, start)
+
+    def hear_soundings(self) -> tuple[Sounding, IQ]:
+        """Listen to all slots, and keep what was received."""
+        timeline = self._timeline
+        iq = self._hear(timeline.sounding, timeline.num_devices * timeline.slot)
+        return self.sounding_of(iq), iq
+
+    def sounding_of(self, iq: IQ) -> Sounding:
+        """Channels from the samples of all slots."""
+        timeline, numerology = self._timeline, self._timeline.numerology
+        slots = iq.reshape(timeline.num_devices, timeline.slot)[:, : timeline.pilot.length]
+        symbols = np.ascontiguousarray(slots) / self._unit
+        received = demodulate(symbols, numerology, ADVANCE)[:, 0]
+        noise_var = float(np.mean(np.abs(null_carriers(symbols, numerology, ADVANCE)) ** 2))
+        raw = least_squares(received, timeline.pilot.values)
+        channels = np.stack(
+            [smooth(h, noise_var, self._link.delay_spread, numerology) for h in raw]
+        )
+        # A channel estimated from noise alone has 1/K of its power, as all carriers are averaged.
+        power = np.mean(np.abs(channels) ** 2, axis=1)
+        heard = power * numerology.used_carriers > _HEARD * noise_var
+        granted = [self._link.equaliser(h) for h in channels]
+        return Sounding(
+            gains=np.where(heard, [gain for gain, _ in granted], 0.0),
+            equalisers=np.stack([equaliser for _, equaliser in granted]),
+            channels=channels,
+            delays=np.array([delay_samples(h, numerology) for h in channels]),
+            heard=heard,
+            noise_var=noise_var,
+        )
+
+    def hear_burst(self, burst: int, sounding: Sounding) -> Heard:
+        """Listen to a burst."""
+        layout = self._timeline.layouts[burst]
+        iq = self._hear(self._timeline.bursts[burst], layout.length)
+        return self.burst_of(iq, layout, sounding)
+
+    def burst_of(self, iq: IQ, layout: BurstLayout, sounding: Sounding) -> Heard:
+        """The superposition from the samples of a burst."""
+        values = self.carriers_of(iq)
+        carriers, r = layout.numerology.used_carriers, layout.num_devices
+        pilots = layout.pilots
+        received = values[layout.pilot_rows]
+        gains = _by_owner(received / pilots, layout)
+        common = np.angle(gains @ sounding.gains)
+        gains *= np.exp(-1j * common)[:, None]
+        explained = np.stack([gains[s, layout.owners[s]] for s in range(2)]) * pilots
+        residual = received * np.exp(-1j * common)[:, None] - explained
+        # Each device's gain was fitted to its pilots: r of K equations are spent.
+        noise_var = float(np.mean(np.abs(residual) ** 2)) * carriers / (carriers - r)
+        present = np.mean(np.abs(gains) ** 2, axis=0) * carriers > _HEARD * noise_var
+        rotation = _between(common, layout)
+        turned_back = np.exp(-1j * rotation).astype(np.complex64)[:, None]
+        symbols = layout.collect(values[layout.data_rows] * turned_back, layout.capacity)
+        # What devices are turned against each other adds to the superposition's error, in
+        # proportion to its power.
+        turned = np.mean(gains.imag**2, axis=0) - noise_var / (2 * carriers)
+        power = float(np.sum(sounding.gains[present] ** 2))
+        share = max(float(np.sum(turned[present])), 0.0) / power if power else 0.0
+        received_power = max(float(np.mean(np.abs(symbols) ** 2)) - noise_var, 0.0)
+        return Heard(
+            symbols=symbols,
+            noise_var=noise_var + share * received_power,
+            pilots=gains,
+            rotation=rotation,
+            present=present & sounding.heard,
+            iq=iq,
+        )
+
+    def carriers_of(self, iq: IQ) -> ComplexArray:
+        """Values on all carriers, complex64 [symbols, K], in units of the reference gain."""
+        return demodulate(iq, self._timeline.numerology, ADVANCE) / self._unit
+
+    @property
+    def _unit(self) -> np.float32:
+        return np.float32(self._link.amplitude * self._link.reference_gain)
+
+    def _send(self, iq: IQ, start: int) -> None:
+        self._radio.transmit(iq * np.float32(self._link.amplitude), at=self.start + start)
+
+    def _hear(self, start: int, length: int) -> IQ:
+        capture: Capture = self._radio.receive(length, at=self.start + start)
+        if capture.overflows:
+            raise RadioError(
+                f"the receiver lost {capture.overflows} samples at {start} of the round; "
+                "lower the sample rate"
+            )
+        return capture.iq
+
+
+def _by_owner(ratios: ComplexArray, layout: BurstLayout) -> npt.NDArray[np.complex128]:
+    """Mean of each device's carriers, [2, r], of ratios [2, K]."""
+    gains = np.zeros((2, layout.num_devices), np.complex128)
+    for s, owners in enumerate(layout.owners):
+        np.add.at(gains[s], owners, ratios[s])
+        gains[s] /= np.bincount(owners, minlength=layout.num_devices)
+    return gains
+
+
+def _between(common: RealArray, layout: BurstLayout) -> RealArray:
+    """The common phase at each data symbol, [data_symbols], the short way between the pilots."""
+    first, last = layout.pilot_rows
+    turn = float(np.angle(np.exp(1j * (common[1] - common[0]))))
+    rows = np.arange(layout.data_symbols) + layout.data_rows.start
+    phase: RealArray = common[0] + turn * (rows - first) / (last - first)
+    return phase

@@ -1,0 +1,60 @@
+"""What a run folder keeps of its rounds on the air: recordings of all, pictures of some."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+from radio.recording import RecordingRadio
+from testbed.config import ExperimentConfig
+from testbed.on_air.snapshot import save_snapshot
+from testbed.on_air.uplink import IQUplink, RoundOnAir
+
+RECORDINGS = "recordings"
+SNAPSHOTS = "air"
+
+
+def recording_path(folder: Path, index: int) -> Path:
+    """Where the recording of a round lies, without its suffix."""
+    return folder / RECORDINGS / f"round-{index:05d}"
+
+
+class Keeper:
+    """Goes around every round of a run."""
+
+    def __init__(
+        self, config: ExperimentConfig, folder: Path, receiver: RecordingRadio, uplink: IQUplink
+    ) -> None:
+        self._config = config
+        self._folder = folder
+        self._receiver = receiver
+        self._uplink = uplink
+
+    @contextmanager
+    def round(self, index: int) -> Iterator[None]:
+        """Around round `index`."""
+        path = recording_path(self._folder, index)
+        if self._config.record:
+            path.parent.mkdir(exist_ok=True)
+        context = self._receiver.into(path, round=index) if self._config.record else nullcontext()
+        with context as recording:
+            yield
+            now = self._uplink.round
+            if now is None or now.index != index:  # nobody had anything to send
+                return
+            if recording is not None:
+                for first, n, label, fields in _labels(now):
+                    recording.annotate(first, n, label, round=index, nonce=now.nonce, **fields)
+        if index % self._config.evaluation.every == 0 or index + 1 == self._config.rounds:
+            save_snapshot(self._folder / SNAPSHOTS / f"round-{index:05d}.npz", now)
+
+
+def _labels(now: RoundOnAir) -> Iterator[tuple[int, int, str, dict[str, int]]]:
+    """What the parts of a recording are: (first sample, samples, label, fields)."""
+    timeline, start = now.timeline, now.receiver.start
+    for slot, device in enumerate(now.devices):
+        first = start + timeline.sounding + slot * timeline.slot
+        yield first, timeline.pilot.length, f"sounding of d{device}", {"device": int(device)}
+    for burst, (first, layout) in enumerate(zip(timeline.bursts, timeline.layouts, strict=True)):
+        yield start + first, layout.length, f"burst {burst}", {"burst": burst}

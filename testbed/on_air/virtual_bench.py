@@ -1,0 +1,197 @@
+"""Radios on a virtual air, set up so that a device at |h| = 1 is heard with the wanted SNR."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path as FilePath
+
+import numpy as np
+import numpy.typing as npt
+
+from radio.api import Radio, RadioSettings
+from radio.recording import RecordingRadio
+from radio.registry import open_radio
+from radio.waveform.numerology import Numerology
+from sim_fallback.air import Air, Scene
+from sim_fallback.airs import publish
+from sim_fallback.path import Path
+from sim_fallback.presets import PRESETS, Preset
+from sim_fallback.sim_radio import RX_GAIN_DB
+from sim_fallback.tapped_delay import TappedDelayLine
+from testbed.bench import Bench
+from testbed.config import ExperimentConfig
+from testbed.on_air.levels import Levels
+from testbed.on_air.link import Link
+from testbed.on_air.recordings import Keeper
+from testbed.on_air.scoring import Scorer
+from testbed.on_air.timeline import Timeline
+from testbed.on_air.uplink import IQUplink
+
+RECEIVER = "rx"
+LEAST_OFFSET_PPM = 1.0  # searched for even where none is expected
+
+
+class VirtualBench:
+    """A receiver and n devices of one preset, each joined to the receiver by a path.
+
+    The fading of a device in a round is the one that the symbol-level uplink draws, so that runs
+    over symbols and over samples meet the same channels.
+
+    Args:
+        config: of the experiment.
+        num_symbols: M.
+        path_amplitudes: of the devices' mean paths, [num_devices], of mean square 1.
+    """
+
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        num_symbols: int,
+        path_amplitudes: npt.NDArray[np.float64],
+    ) -> None:
+        self._config = config
+        self._num_symbols = num_symbols
+        self._path_amplitudes = path_amplitudes
+        self._numerology = Numerology()
+        self.preset = _preset(config)
+        self.levels = Levels.of(
+            self.preset.front_end,
+            RX_GAIN_DB,
+            config.channel.snr_db,
+            config.iq.backoff_db,
+            config.devices.num_active,
+            self._numerology,
+        )
+        self.link = self._link()
+        self._round_s, self._lead_s = self._schedule()
+
+    @property
+    def turnaround_s(self) -> float:
+        """Of a device."""
+        return self.preset.front_end.turnaround_s
+
+    def timeline(self) -> Timeline:
+        """The plan of every round."""
+        return Timeline(
+            self._numerology,
+            self._config.devices.num_active,
+            self._num_symbols,
+            self.turnaround_s,
+            self._config.iq.control_s,
+            shared_clock=self.link.shared_clock,
+        )
+
+    @contextmanager
+    def open(self, folder: FilePath) -> Iterator[Bench]:
+        """Set the air up and open its radios by URI."""
+        air = Air(self.scene())
+        with ExitStack() as stack:
+            name = stack.enter_context(publish(air))
+            settings = RadioSettings(
+                carrier_hz=self.link.carrier_hz,
+                sample_rate_hz=self._numerology.sample_rate_hz,
+                rx_gain_db=self.levels.rx_gain_db,
+            )
+
+            def opened(radio: str) -> Radio:
+                device = stack.enter_context(open_radio(f"sim://{name}?name={radio}"))
+                device.configure(settings)
+                return device
+
+            devices: dict[int, Radio] = {}
+
+            def device(index: int) -> Radio:
+                if index not in devices:
+                    devices[index] = opened(name_of(index))
+                return devices[index]
+
+            receiver = RecordingRadio(opened(RECEIVER))
+            uplink = IQUplink(
+                receiver,
+                device,
+                self.link,
+                self._num_symbols,
+                self.turnaround_s,
+                self._config.iq.control_s,
+                schedule=lambda index: self._lead_s + index * self._round_s,
+                scorer=Scorer(air, RECEIVER, name_of, self.levels.rx_gain_db),
+            )
+            keeper = Keeper(self._config, folder, receiver, uplink)
+            yield Bench(uplink, keeper.round)
+
+    def scene(self) -> Scene:
+        """Who is there and what lies between them."""
+        config, iq = self._config, self._config.iq
+        fading = TappedDelayLine(
+            delays_s=iq.delays_s,
+            powers_db=iq.powers_db,
+            kind=config.channel.fading,
+            k_db=config.channel.rician_k_db,
+            doppler_hz=iq.doppler_hz,
+            block_s=self._round_s,
+        )
+        losses_db = self.levels.loss_db - 20 * np.log10(self._path_amplitudes)
+        names = [RECEIVER, *(name_of(i) for i in range(config.devices.num_devices))]
+        return Scene(
+            carrier_hz=iq.carrier_hz,
+            sample_rate_hz=self._numerology.sample_rate_hz,
+            equipment={name: self.preset.equip(config.seed, name) for name in names},
+            paths={
+                (name_of(i), RECEIVER): Path(fading, float(loss), seed=config.seed, index=i)
+                for i, loss in enumerate(losses_db)
+            },
+        )
+
+    def _link(self) -> Link:
+        iq, preset = self._config.iq, self.preset
+        spread = (iq.delays_s[-1] - iq.delays_s[0]) * self._numerology.sample_rate_hz
+        return Link(
+            self._numerology,
+            iq.carrier_hz,
+            backoff_db=iq.backoff_db,
+            max_offset_ppm=max(preset.offset_ppm, LEAST_OFFSET_PPM),
+            allan_deviation=preset.allan_deviation,
+            shared_clock=preset.shared_clock,
+            # The band's edges smear what lies between two samples.
+            delay_spread=spread + 2 if spread else 0.0,
+            reference_gain=10 ** (self.levels.reference_db / 20),
+        )
+
+    def _schedule(self) -> tuple[float, float]:
+        """Seconds from round to round, and from there to its start.
+
+        A channel stays for a round of true time, but the receiver starts its rounds by its own
+        clock. So each round lies in the middle of a stretch with room for all the drift there is,
+        in runs of up to 10,000 rounds.
+        """
+        rounds_s = self.timeline().length / self._numerology.sample_rate_hz
+        drift = 1e-6 * self.preset.offset_ppm * min(self._config.rounds, 10_000)
+        round_s = math.ceil(100 * (rounds_s + 0.01) / (1 - 2 * drift)) / 100
+        return round_s, (round_s - rounds_s) / 2
+
+
+def name_of(device: int) -> str:
+    """Name of a device's radio on the air."""
+    return f"d{device}"
+
+
+def _preset(config: ExperimentConfig) -> Preset:
+    """The preset with what the experiment changes in it."""
+    iq = config.iq
+    preset = PRESETS[iq.preset]
+    front_end = preset.front_end
+    if config.channel.snr_db == math.inf:
+        front_end = front_end.without("noise")
+    elif front_end.noise_figure_db == -math.inf:  # the ideal radio, and noise is asked for
+        front_end = replace(front_end, noise_figure_db=0.0)
+    if iq.turnaround_s is not None:
+        front_end = replace(front_end, turnaround_s=iq.turnaround_s)
+    changes = {
+        key: value
+        for key in ("offset_ppm", "allan_deviation")
+        if (value := getattr(iq, key)) is not None
+    }
+    return replace(preset, front_end=front_end, **changes)
