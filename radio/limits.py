@@ -166,7 +166,7 @@ class LimitedRadio:
         """Send a burst, if bands, gain, burst length and duty cycle allow it."""
         with self._muted_on_error() as present:
             require_burst(iq, self.caps)
-            start = present if at is None else at
+            start = self._free_from(present) if at is None else at
             require_future(start, present)
             self._limits.require_settings(self.settings)
             rate = self.settings.sample_rate_hz
@@ -176,7 +176,7 @@ class LimitedRadio:
             report = self._radio.transmit(iq, at)
             started_at = report.started_at
             self._on_air = joined(self._on_air, started_at, started_at + iq.size)
-            # "As soon as possible" may have come so late that it meets a burst already armed.
+            # A radio that does not keep times to the sample may have started elsewhere.
             self._limits.require_airtime(self._on_air, rate)
             return report
 
@@ -207,13 +207,17 @@ class LimitedRadio:
         try:
             yield present
         except RadioError as refusal:
-            if self._on_air and self._on_air[-1][1] > present:
+            if self._free_from(present) > present:
                 refusal.add_note("a burst was still to be sent: the radio was closed to mute it")
                 self.close()
             raise
         except BaseException:
             self.close()
             raise
+
+    def _free_from(self, present: int) -> int:
+        """Where a burst without a time begins: after those that are still to be sent."""
+        return max(present, self._on_air[-1][1]) if self._on_air else present
 
     def _count_at(self, ratio: float, before: int) -> None:
         """Restate past bursts in samples of another rate; the clock may restart with it."""

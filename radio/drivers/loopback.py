@@ -55,8 +55,8 @@ class _Burst:
 class LoopbackRadio:
     """Receives what it transmits `delay` samples later, and zeros elsewhere.
 
-    Its clock is virtual: `receive` advances it, `transmit` does not. Bursts that overlap add up,
-    as on a combiner. Converters have full scale 1.0 in I and Q, and no other flaw.
+    Its clock is virtual: `receive` advances it, `transmit` does not. Converters have full scale 1.0
+    in I and Q, and no other flaw.
     """
 
     def __init__(self, delay: int = 0, gain_db: float = 0.0) -> None:
@@ -94,15 +94,22 @@ class LoopbackRadio:
         return self._now
 
     def transmit(self, iq: IQ, at: int | None = None) -> TxReport:
-        """Put a burst on the cable.
+        """Put a burst on the cable; without a time, after those that are still to be sent.
 
         Raises:
-            RadioError: as every radio, and where more than `MAX_PENDING` samples would wait.
+            RadioError: as every radio, where another burst is sent then, or where more than
+                `MAX_PENDING` samples would wait.
         """
         self._require_open()
         require_burst(iq, CAPS)
-        start = self._now if at is None else at
+        start = self._free_from() if at is None else at
         require_future(start, self._now)
+        for burst in self._pending:
+            if start + self._delay < burst.end and burst.start < start + self._delay + iq.size:
+                raise RadioError(
+                    f"samples {burst.start - self._delay} to {burst.end - self._delay - 1} are "
+                    f"taken by another burst: one from {start} on would overlap"
+                )
         waiting = sum(burst.iq.size for burst in self._pending)
         if waiting + iq.size > MAX_PENDING:
             raise RadioError(
@@ -125,9 +132,7 @@ class LoopbackRadio:
         for burst in self._pending:
             low, high = max(first, burst.start), min(end, burst.end)
             if low < high:
-                heard[low - first : high - first] += burst.iq[
-                    low - burst.start : high - burst.start
-                ]
+                heard[low - first : high - first] = burst.iq[low - burst.start : high - burst.start]
         heard *= np.float32(10 ** (self._settings.rx_gain_db / 20))
         self._pending = [burst for burst in self._pending if burst.end > end]
         self._now = end
@@ -148,6 +153,10 @@ class LoopbackRadio:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _free_from(self) -> int:
+        """First sample after all bursts there are."""
+        return max([self._now, *(burst.end - self._delay for burst in self._pending)])
 
     def _require_open(self) -> None:
         if not self._is_open:

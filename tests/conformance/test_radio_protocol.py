@@ -174,6 +174,24 @@ def test_sending_in_virtual_time_takes_none(sender, backend):
     assert sender.now() == before
 
 
+def test_bursts_without_a_time_follow_each_other(sender):
+    first = sender.transmit(burst(300))
+    second = sender.transmit(burst(200))
+    third = sender.transmit(burst(10))
+    assert second.started_at >= first.started_at + 300
+    assert third.started_at >= second.started_at + 200
+
+
+@pytest.mark.parametrize("shift", [-99, 0, 299])
+def test_one_burst_at_a_time(sender, shift):
+    if not sender.caps.timed:
+        pytest.skip(f"{sender.caps.name} does not keep times")
+    at = sender.now() + lead(sender)
+    sender.transmit(burst(300), at=at)
+    with pytest.raises(RadioError, match="would overlap"):
+        sender.transmit(burst(100), at=at + shift)
+
+
 def test_samples_beyond_full_scale_are_counted(sender):
     iq = np.array([1.0, -1.0j, 1.0 + 1.0j, 1.01, 0.5 - 1.5j, 1.5 + 1.5j], np.complex64)
     assert sender.transmit(iq[:3]).clipped == 0

@@ -22,13 +22,13 @@ SETTINGS = RadioSettings(915e6, RATE, -10.0, 0.0)
 
 
 class SpyRadio(LoopbackRadio):
-    """A loopback that keeps what reaches it, and can start late or fail."""
+    """A loopback that keeps what reaches it, and can start elsewhere or fail."""
 
     def __init__(self):
         super().__init__()
         self.sent = []
         self.closed = 0
-        self.late = 0
+        self.slip = 0
         self.fault = None
         self.lo_step_hz = 0.0
 
@@ -40,9 +40,9 @@ class SpyRadio(LoopbackRadio):
     def transmit(self, iq, at=None):
         if self.fault is not None:
             raise self.fault
-        start = self.now() + self.late if at is None else at
-        self.sent.append((start, iq.size))
-        return super().transmit(iq, start)
+        report = super().transmit(iq, at if not self.slip else (at or 0) + self.slip)
+        self.sent.append((report.started_at, iq.size))
+        return report
 
     def close(self):
         self.closed += 1
@@ -215,19 +215,26 @@ def test_any_other_exception_mutes(radio, spy, fault):
     assert spy.closed == 1
 
 
-def test_a_late_start_into_an_armed_burst_mutes(radio, spy):
-    radio.transmit(burst(500), at=700)
-    spy.late = 300  # 0 to 499 would do; 300 to 799 joins the armed burst
-    with pytest.raises(RadioError, match="900 samples without a pause"):
+def test_bursts_that_queue_are_one(radio, spy):
+    radio.transmit(burst(500))
+    with pytest.raises(RadioError, match="1000 samples without a pause"):
         radio.transmit(burst(500))
+    assert spy.sent == [(0, 500)]
+
+
+def test_a_start_elsewhere_that_breaks_a_limit_mutes(radio, spy):
+    radio.transmit(burst(500), at=0)
+    spy.slip = -100
+    with pytest.raises(RadioError, match="900 samples without a pause"):
+        radio.transmit(burst(400), at=600)
     assert spy.closed == 1
 
 
 def test_airtime_is_counted_from_when_a_burst_started(radio, spy):
-    spy.late = 4_000
+    spy.slip = 4_000
     assert radio.transmit(burst(700)).started_at == 4_000
     radio.receive(11_000)
-    spy.late = 0
+    spy.slip = 0
     with pytest.raises(RadioError, match="duty cycle"):
         radio.transmit(burst(301), at=13_000)
 
