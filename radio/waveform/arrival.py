@@ -21,7 +21,7 @@ ComplexArray = npt.NDArray[np.complex64]
 WideArray = npt.NDArray[np.complex128]
 RealArray = npt.NDArray[np.float64]
 
-ROUNDS = 5
+ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -142,22 +142,22 @@ def fit(iq: ComplexArray, preamble: Preamble, guess: Guess, pinned: bool) -> Arr
     return None if view is None else _conclude(guess, view, preamble)
 
 
-def _rebuild(view: View, preamble: Preamble) -> WideArray:
-    """Samples [R N] without noise, from a channel as short as the guard."""
+def _rebuild(view: View, preamble: Preamble, delay: float) -> WideArray:
+    """Samples [R N] without noise, from a channel as short as the guard and `delay` late."""
     numerology, repeats = preamble.numerology, preamble.repeats
-    channel = view.carriers.mean(axis=0)
+    noise_var = view.null_power / repeats
+    channel = smooth(view.carriers.mean(axis=0), noise_var, preamble.guard, numerology, delay)
     grid = np.zeros(numerology.fft_size, np.complex128)
-    grid[numerology.bins] = view.ramp * smooth(
-        channel, view.null_power / repeats, preamble.guard, numerology
-    )
+    grid[numerology.bins] = view.ramp * channel
     return np.tile(fft.ifft(grid, norm="ortho", workers=1), repeats)
 
 
 def _improve(guess: Guess, view: View, preamble: Preamble, pinned: bool) -> None:
     """One round: timing from the channel, DC and frequency from the samples."""
     numerology = preamble.numerology
-    model = _rebuild(view, preamble)
-    guess.start += delay_samples(view.carriers.mean(axis=0), numerology)
+    delay = delay_samples(view.carriers.mean(axis=0), numerology)
+    model = _rebuild(view, preamble, delay)
+    guess.start += delay
     guess.dc += complex(np.mean((view.samples - model) * view.turn))
     if pinned:
         return
@@ -172,7 +172,7 @@ def _conclude(guess: Guess, view: View, preamble: Preamble) -> Arrival:
     channel = view.carriers.mean(axis=0)
     power = float(np.mean(np.abs(channel) ** 2))
     # What the smoothed channel and the DC do not explain is noise, also on the used carriers.
-    left = float(np.sum(np.abs(view.samples - _rebuild(view, preamble)) ** 2))
+    left = float(np.sum(np.abs(view.samples - _rebuild(view, preamble, 0.0)) ** 2))
     snr = repeats * power / view.null_power if view.null_power > 0 else math.inf
     taken = 2 + numerology.used_carriers * smoothing_gain(snr, preamble.guard, numerology)
     noise_var = left / (view.samples.size - taken)

@@ -13,7 +13,7 @@ from radio.waveform.numerology import Numerology
 ComplexArray = npt.NDArray[np.complex64]
 RealArray = npt.NDArray[np.float64]
 
-BLOCKS = 10
+BLOCKS = 12
 # Eigenvalues below this share of the largest hold no channel, only noise.
 NEGLIGIBLE = 1e-7
 
@@ -32,37 +32,40 @@ def least_squares(received: ComplexArray, sent: ComplexArray) -> ComplexArray:
 def delay_samples(channel: npt.NDArray[np.complexfloating], numerology: Numerology) -> float:
     """Delay that the phase slope of a channel shows, in samples within +-N/2.
 
-    The strongest tap comes first. Carriers, turned back by its delay, are averaged in ten blocks,
-    and the slope is the angle of the weighted sum of products of neighbouring blocks: Kay's
-    estimator ("A fast and accurate single frequency estimator", IEEE ASSP 1989), with the sum
-    inside the angle and weights that undo the correlation of the products. On a flat channel its
-    variance is within 2 % of the Cramér-Rao bound. On a selective one it is the centroid of the
-    energy of the taps within some N/40 samples of it, a mean that noise cannot make jump from one
-    tap to another.
+    The centroid of the taps around the strongest one comes first. Carriers, turned back by it, are
+    averaged in twelve blocks, and the slope is the angle of the weighted sum of products of
+    neighbouring blocks: Kay's estimator ("A fast and accurate single frequency estimator", IEEE
+    ASSP 1989), with the sum inside the angle and weights that undo the correlation of the
+    products. On a flat channel its variance is within 1 % of the Cramér-Rao bound. On a selective
+    one it is a mean of the taps weighted by their energy, as long as they lie within some N/32
+    samples of it: noise cannot make it jump from one tap to another.
 
     Args:
         channel: complex [K].
         numerology: of the waveform.
     """
     size = numerology.fft_size
-    starts, weights = _blocks(numerology)
-    counts = np.diff(np.append(starts, numerology.used_carriers))
+    starts, counts, weights = _blocks(numerology)
     grid = np.zeros(size, np.complex128)
     grid[numerology.bins] = channel
-    tap = int(np.argmax(np.abs(fft.ifft(grid, workers=1))))
-    delay = float(tap - size if tap >= size // 2 else tap)
-    for _ in range(4):  # blocks fade with what is left of the delay, and DC makes a gap
-        turned = channel * np.exp(2j * np.pi * numerology.carriers * delay / size)
+    energy = np.abs(fft.ifft(grid, workers=1)) ** 2
+    strongest = int(np.argmax(energy))
+    near = np.arange(-(size // 16), size // 16 + 1)
+    around = energy[(strongest + near) % size]
+    delay = strongest + (float(around @ near / around.sum()) if around.any() else 0.0)
+    for _ in range(3):  # blocks fade with what is left of the delay, and DC makes a gap
+        turned = channel * np.exp(2j * np.pi / size * delay * numerology.carriers)
         means = np.add.reduceat(turned, starts) / counts
-        products = weights * means[1:] * means[:-1].conj()
-        slope = float(np.angle(products.sum())) * weights.sum()
+        slope = float(np.angle(weights @ (means[1:] * means[:-1].conj()))) * weights.sum()
         delay -= slope * size / (2 * np.pi)
     return (delay + size / 2) % size - size / 2
 
 
 @lru_cache
-def _blocks(numerology: Numerology) -> tuple[npt.NDArray[np.int64], RealArray]:
-    """First entry of each block of carriers, and the weights of their differences."""
+def _blocks(
+    numerology: Numerology,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], RealArray]:
+    """First entry and size of each block of carriers, and the weights of their differences."""
     carriers = numerology.carriers
     count = min(BLOCKS, carriers.size)
     starts = (np.arange(count) * carriers.size) // count
@@ -71,7 +74,7 @@ def _blocks(numerology: Numerology) -> tuple[npt.NDArray[np.int64], RealArray]:
     # The least-squares slope over centres, written in differences of neighbours.
     moment = sizes * (centres - np.average(centres, weights=sizes))
     weights = -np.cumsum(moment)[:-1] / (moment * centres).sum()
-    return starts, weights
+    return starts, sizes, weights
 
 
 def smooth(
@@ -79,6 +82,7 @@ def smooth(
     noise_var: float,
     delay_spread: float,
     numerology: Numerology,
+    delay: float | None = None,
 ) -> ComplexArray:
     """LMMSE smoothing over carriers (Edfors et al., "OFDM channel estimation by singular value
     decomposition", IEEE Trans. Communications 1998).
@@ -92,13 +96,17 @@ def smooth(
         noise_var: of each entry of `channel`.
         delay_spread: samples, 0 to N.
         numerology: of the waveform.
+        delay: samples, where it is known already; None measures it.
 
     Returns:
         complex64 [K].
+
+    Raises:
+        ValueError: `delay_spread` is out of range.
     """
     basis, powers = _modes(delay_spread, numerology)
-    turn = 2j * np.pi * delay_samples(channel, numerology) / numerology.fft_size
-    ramp = np.exp(-turn * numerology.carriers)
+    delay = delay_samples(channel, numerology) if delay is None else delay
+    ramp = np.exp(-2j * np.pi / numerology.fft_size * delay * numerology.carriers)
     shrink = _shrinkage(powers, _power(channel, noise_var), noise_var)
     modes = basis.conj().T @ (channel * ramp.conj())
     smoothed: ComplexArray = (ramp * (basis @ (shrink * modes))).astype(np.complex64)

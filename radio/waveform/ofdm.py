@@ -45,7 +45,7 @@ def modulate(values: ComplexArray, numerology: Numerology) -> ComplexArray:
     iq = np.empty((*values.shape[:-1], prefix + size), np.complex64)
     iq[..., prefix:] = body
     iq[..., :prefix] = body[..., size - prefix :]
-    return iq.reshape(*values.shape[:-2], -1)
+    return iq.reshape(*values.shape[:-2], values.shape[-2] * (prefix + size))
 
 
 def demodulate(iq: ComplexArray, numerology: Numerology, advance: int = 0) -> ComplexArray:

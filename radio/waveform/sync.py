@@ -44,7 +44,7 @@ def detect(
         preamble: with at least 2 repeats.
         max_cfo_hz: largest offset, both oscillators together; below half the sample rate.
         threshold: share of the energy of a capture that has to repeat, S / (S + N) per sample;
-            0.2 is 5 dB below the noise.
+            0.2 is a signal 6 dB below the noise.
 
     Returns:
         None where there is only noise or something else, or where the preamble is cut off by more
@@ -65,7 +65,7 @@ def detect(
     _require_samples(iq)
     if iq.size < preamble.repeats * preamble.numerology.fft_size:
         return None
-    centred = iq - iq.mean(dtype=np.complex128)
+    centred = iq - complex(iq.mean(dtype=np.complex128))
     products, likeness = _repetition(centred, preamble)
     # Zeros at both ends: the first and the last position can be peaks too.
     peaks, _ = signal.find_peaks(
@@ -105,10 +105,13 @@ def measure(
         None where it is not there, or cut off by more than its guard.
 
     Raises:
-        ValueError: `search` is negative, or samples that are not finite.
+        ValueError: `search` is out of range, or samples that are not finite.
     """
-    if search < 0:
-        raise ValueError(f"search should be 0 or more samples, not {search}")
+    if not 0 <= search < preamble.numerology.fft_size // 2:
+        raise ValueError(
+            f"search should be 0 to less than half a period of {preamble.numerology.fft_size} "
+            f"samples, not {search}"
+        )
     _require_samples(iq)
     numerology = preamble.numerology
     guess = Guess(start, cfo_hz, complex(iq.mean(dtype=np.complex128)) if iq.size else 0j)
