@@ -60,7 +60,7 @@ class Oscillator:
 
     def _at(self, t: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
         times = np.asarray(t, np.float64)
-        offset = 1e-6 * self.offset_ppm
+        offset = self.offset_ppm / 1e6
         if self.allan_deviation == 0:
             return np.full(times.shape, offset)[()], offset * times
         y, x = self._walked(np.maximum(times.ravel(), 0.0))

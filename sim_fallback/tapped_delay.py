@@ -110,7 +110,7 @@ class TappedDelayLine:
         phasors.real, phasors.imag = np.cos(angles), np.sin(angles)
         phasors *= weights
         # Sums over the last axis, and in one precision, do not depend on how many times are asked.
-        gains = phasors.sum(axis=-1).astype(np.complex128)
+        gains: GainArray = phasors.sum(axis=-1).astype(np.complex128)
         phasors *= shifts_hz.astype(np.float32)
         rates: GainArray = 2j * math.pi * phasors.sum(axis=-1).astype(np.complex128)
         return gains, rates
