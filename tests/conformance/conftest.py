@@ -11,7 +11,7 @@ from radio.limits import LimitedRadio, Limits
 from radio.recording import RecordingRadio
 from radio.registry import open_radio
 
-BUILT_IN = ("loopback", "file", "sim", "limited", "recording")
+BUILT_IN = ("loopback", "file", "sim", "sim-pluto", "limited", "recording")
 AIRS = count()
 ANYTHING = Limits(
     bands=(Range(1.0, 1e12),),
@@ -60,6 +60,9 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
         case "sim":
             uri = f"sim://conformance{next(AIRS)}?name=d0"
             return Backend(lambda: open_radio(uri))
+        case "sim-pluto":
+            impaired = f"sim://conformance{next(AIRS)}?name=d0&preset=pluto-tcxo"
+            return Backend(lambda: open_radio(impaired))
         case "limited":
             return Backend(lambda: LimitedRadio(open_radio("loopback://"), ANYTHING))
         case "recording":
