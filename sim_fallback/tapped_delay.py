@@ -122,7 +122,8 @@ def _drawn(line: TappedDelayLine, seed: int, index: int, block: int) -> GainArra
     echoes = range(1, len(line.delays_s))
     first = Fading(line.kind, line.k_db).draw(stream(seed, "fading", block, index))
     others = [Fading("rayleigh").draw(stream(seed, "fading", block, index, tap)) for tap in echoes]
-    return line.amplitudes * np.array([first, *others])
+    gains: GainArray = line.amplitudes * np.array([first, *others])
+    return gains
 
 
 @lru_cache(maxsize=1024)
