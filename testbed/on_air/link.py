@@ -44,7 +44,7 @@ class Link:
     allan_deviation: float = 1e-10
     shared_clock: bool = False
     delay_spread: float = 0.0
-    equaliser_cap_db: float = 10.0
+    equaliser_cap_db: float = 16.0
     reference_gain: float = 1.0
     search: int = 500
 
