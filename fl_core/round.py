@@ -20,6 +20,7 @@ import numpy.typing as npt
 from fl_core import server
 from fl_core.compression import PartialDFT
 from fl_core.estimators import Estimator
+from fl_core.oamp import Estimate
 from fl_core.power import PowerPlan, PowerPolicy
 from fl_core.sparsifier import Contraction, sparsify
 from fl_core.streams import stream
@@ -147,8 +148,7 @@ class OverTheAir:
         )
         lap("sparsify")
 
-        rng = stream(self.run_seed, "compression", round_index)
-        compression = PartialDFT(dim, self.num_symbols, rng, self.rows)
+        compression = self.compression(round_index, dim)
         symbols = compression.forward(sparse)
         lap("compress")
 
@@ -162,9 +162,7 @@ class OverTheAir:
         heard = plan.active & reception.acknowledged
         if plan.scale == 0 or not heard.any():
             return _silence(devices, sparse, left, self.num_symbols)
-        received = reception.symbols / np.float32(plan.scale)
-        noise_var = reception.noise_var / plan.scale**2
-        estimate = self.estimator(received, compression, noise_var)
+        estimate = self.recover(compression, reception.symbols, reception.noise_var, plan.scale)
         failed = not float(estimate.nmse_predicted) <= 10 ** (self.fail_above_nmse_db / 10)
         lap("estimate")
 
@@ -202,6 +200,17 @@ class OverTheAir:
             self.num_symbols,
             record,
         )
+
+    def compression(self, round_index: int, dim: int) -> PartialDFT:
+        """A, which both ends derive for each round."""
+        rng = stream(self.run_seed, "compression", round_index)
+        return PartialDFT(dim, self.num_symbols, rng, self.rows)
+
+    def recover(
+        self, compression: PartialDFT, symbols: ComplexArray, noise_var: float, scale: float
+    ) -> Estimate:
+        """The weighted sum from what was received at the scale c, > 0."""
+        return self.estimator(symbols / np.float32(scale), compression, noise_var / scale**2)
 
 
 def _silence(devices: Devices, sparse: Vector, left: list[Vector], num_symbols: int) -> Combined:

@@ -12,9 +12,11 @@ from rich.console import Console
 
 from fl_core.errors import InputError
 from fl_core.tasks import omniglot
+from radio.api import RadioError
 from testbed import doctor as doctor_checks
 from testbed import experiment_file, tables
 from testbed.evaluate import evaluate_run
+from testbed.on_air.replay import replay_run
 from testbed.report.html import write_report
 from testbed.report.sweep import write_sweep_report
 from testbed.runs import RunResult, run_with_references
@@ -114,6 +116,21 @@ def evaluate(
         console.print(tables.of_scores({row["scheme"]: row}))
 
 
+@app.command(epilog="Example: `airmeta run demo uplink=iq record=true`, `airmeta replay runs/demo`")
+def replay(
+    folder: Annotated[Path, typer.Argument(help="A run folder with recordings.")],
+    as_json: Json = False,
+) -> None:
+    """Run the receiver again on what a run recorded, and compare its estimates."""
+    rounds = replay_run(folder)
+    if as_json:
+        _print_json({"rounds": [vars(one) for one in rounds]})
+    else:
+        console.print(tables.of_replay(rounds))
+    if not all(one.same for one in rounds):
+        raise typer.Exit(1)
+
+
 @app.command(epilog="Example: `airmeta report runs/demo`")
 def report(
     folder: Annotated[Path, typer.Argument(help="A run folder or a sweep folder.")],
@@ -166,7 +183,7 @@ def main() -> None:
     one_thread()
     try:
         app()
-    except InputError as error:
+    except (InputError, RadioError) as error:
         for line in str(error).splitlines():
             messages.print(f"airmeta: {line}", style="red", markup=False, soft_wrap=True)
         sys.exit(2)

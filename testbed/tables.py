@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
 
+from testbed.on_air.replay import Replayed
 from testbed.report.style import SCHEMES
 from testbed.sweep import Sweep
 
@@ -34,6 +35,17 @@ def of_scores(rows: Mapping[str, dict[str, Any]], failed: Mapping[str, int] | No
             f"{row['channel_uses']:,}" if row["channel_uses"] else "–",
         ]
         table.add_row(SCHEMES[scheme][0], *cells, *([str(failed[scheme])] if failed else []))
+    return table
+
+
+def of_replay(rounds: Sequence[Replayed]) -> Table:
+    """Rounds received again from their recordings."""
+    table = Table()
+    for title in ("round", "devices heard", "NMSE predicted", "estimate"):
+        table.add_column(title, justify="right")
+    for one in rounds:
+        verdict = "the same" if one.same else "another"
+        table.add_row(str(one.round), str(one.heard), f"{one.nmse_predicted_db:.2f} dB", verdict)
     return table
 
 

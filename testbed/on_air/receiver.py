@@ -176,6 +176,39 @@ class Receiver:
         return capture.iq
 
 
+class Superposition:
+    """What the bursts of a round carried, put together.
+
+    Args:
+        num_symbols: M.
+        sounding: of the round.
+    """
+
+    def __init__(self, num_symbols: int, sounding: Sounding) -> None:
+        self.symbols = np.empty(num_symbols, np.complex64)
+        self.acknowledged = sounding.heard.copy()
+        self._done = 0
+        self._noise = 0.0
+
+    def part(self, layout: BurstLayout) -> slice:
+        """Which analog symbols the next burst carries."""
+        return slice(self._done, min(self._done + layout.capacity, self.symbols.size))
+
+    def add(self, heard: Heard, layout: BurstLayout) -> None:
+        """Take in the next burst."""
+        part = self.part(layout)
+        size = part.stop - part.start
+        self.symbols[part] = heard.symbols[:size]
+        self.acknowledged &= heard.present
+        self._noise += heard.noise_var * size
+        self._done = part.stop
+
+    @property
+    def noise_var(self) -> float:
+        """Mean over the symbols so far."""
+        return self._noise / self._done
+
+
 def _by_owner(ratios: ComplexArray, layout: BurstLayout) -> npt.NDArray[np.complex128]:
     """Mean of each device's carriers, [2, r], of ratios [2, K]."""
     gains = np.zeros((2, layout.num_devices), np.complex128)

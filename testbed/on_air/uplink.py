@@ -16,7 +16,7 @@ import numpy.typing as npt
 from radio.api import IQ, Radio
 from testbed.on_air.device import Device
 from testbed.on_air.link import ComplexArray, Link
-from testbed.on_air.receiver import Heard, Receiver, Sounding
+from testbed.on_air.receiver import Heard, Receiver, Sounding, Superposition
 from testbed.on_air.scoring import Score, Scorer
 from testbed.on_air.timeline import Timeline
 
@@ -155,37 +155,32 @@ class IQUplink:
         now = self._current
         if now.index != round_index or not np.array_equal(now.devices, devices):
             raise ValueError(f"round {round_index} was not sounded for these devices")
-        received = np.empty(symbols.shape[1], np.complex64)
-        acknowledged = now.sounding.heard.copy()
-        energy = clipped = done = 0
+        received = Superposition(symbols.shape[1], now.sounding)
+        clipped = 0
         for burst, layout in enumerate(now.timeline.layouts):
             for start in now.timeline.syncs[burst]:
                 self._sync(now.receiver, now.nodes, start)
-            part = slice(done, min(done + layout.capacity, symbols.shape[1]))
+            part = received.part(layout)
             packed: dict[int, ComplexArray] = {}
             for i, node in enumerate(now.nodes):
                 if now.sounding.heard[i] and node.synchronised:
                     packed[i] = layout.pack(symbols[i, part], i)
                     clipped += node.send(packed[i], burst, now.sounding.equalisers[i]).clipped
             heard = now.receiver.hear_burst(burst, now.sounding)
-            size = part.stop - part.start
-            received[part] = heard.symbols[:size]
-            energy += heard.noise_var * size
-            acknowledged &= heard.present
+            received.add(heard, layout)
             now.bursts = [*now.bursts[:1], heard]  # the first and the last, to look at
             if self._scorer is not None:
-                score = self._scorer.score(now, burst, heard, packed)
-                now.scores.append(score)
-            done = part.stop
+                now.scores.append(self._scorer.score(now, burst, heard, packed))
+        noise_var = received.noise_var
         return Reception(
-            symbols=received,
-            noise_var=energy / symbols.shape[1],
-            acknowledged=acknowledged,
+            symbols=received.symbols,
+            noise_var=noise_var,
+            acknowledged=received.acknowledged,
             true_gains=Score.mean_gains(now.scores) if now.scores else None,
             errors=Score.mean_errors(now.scores) if now.scores else None,
             figures={
                 "clipped": clipped,
-                "noise_db": 10 * math.log10(energy / symbols.shape[1]) if energy > 0 else None,
+                "noise_db": 10 * math.log10(noise_var) if noise_var > 0 else None,
                 "airtime_s": now.timeline.airtime / now.timeline.numerology.sample_rate_hz,
             },
         )
