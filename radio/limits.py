@@ -97,18 +97,17 @@ class Limits:
 def busiest_window(on_air: list[Interval], window: float) -> float:
     """Most samples sent within any `window` samples, by disjoint ascending intervals.
 
-    What a sliding window holds is piecewise linear in its place, so that the most is where the
-    window opens with an interval or closes with one.
+    A window that opens in a gap loses nothing by opening at the next interval instead, nor one
+    that opens within an interval by opening where that begins: those that open with an interval
+    include a busiest one.
     """
     # Counted from the first, so that clocks beyond 2^53 keep their samples.
-    edges = np.array([(start - on_air[0][0], end - on_air[0][0]) for start, end in on_air], float)
+    edges = (np.array(on_air, np.int64) - on_air[0][0]).astype(np.float64)
     starts, ends = edges.T
-    sent_before = np.zeros_like(edges)
-    sent_before[:, 1] = np.cumsum(ends - starts)
-    sent_before[1:, 0] = sent_before[:-1, 1]
-    opens = np.concatenate([starts, ends - window])
-    opened, closed = np.interp([opens, opens + window], edges.ravel(), sent_before.ravel())
-    return float(np.max(closed - opened))
+    sent = np.cumsum(ends - starts)
+    sent_before = np.stack([np.concatenate([[0.0], sent[:-1]]), sent], axis=1)
+    closed = np.interp(starts + window, edges.ravel(), sent_before.ravel())
+    return float(np.max(closed - sent_before[:, 0]))
 
 
 def joined(on_air: list[Interval], start: int, end: int) -> list[Interval]:
@@ -171,7 +170,7 @@ class LimitedRadio:
             self._limits.require_settings(self.settings)
             rate = self.settings.sample_rate_hz
             horizon = present - self._limits.window_s * rate
-            self._on_air = [interval for interval in self._on_air if interval[1] > horizon]
+            del self._on_air[: bisect_right(self._on_air, horizon, key=lambda sent: sent[1])]
             self._limits.require_airtime(joined(self._on_air, start, start + iq.size), rate)
             report = self._radio.transmit(iq, at)
             started_at = report.started_at

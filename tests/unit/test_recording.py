@@ -1,5 +1,6 @@
 import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -133,6 +134,22 @@ def test_a_recording_is_replaced(radio, tmp_path):
         radio.receive(70)
     assert meta_of(tmp_path / "r")["global"]["airmeta:round"] == 2
     sigmf.fromfile(tmp_path / "r.sigmf-meta").validate()
+
+
+def test_no_description_ever_lies_beside_other_samples(radio, tmp_path, monkeypatch):
+    record(radio, tmp_path / "r", round=1)
+    rename = Path.replace
+
+    def fail_on_the_description(path, target):
+        if target.suffix == ".sigmf-meta":
+            raise OSError("disk gone")
+        assert not (tmp_path / "r.sigmf-meta").exists()
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "replace", fail_on_the_description)
+    with pytest.raises(OSError, match="disk gone"), radio.into(tmp_path / "r"):
+        radio.receive(70)
+    assert [path.name for path in tmp_path.iterdir()] == ["r.sigmf-data"]
 
 
 @pytest.mark.parametrize(
