@@ -107,8 +107,8 @@ class WallClock:
         return self._monotonic() - self._started
 
     def wait_until(self, t_s: float) -> None:
-        """Sleep until t_s."""
-        while (left := t_s - self.present_s()) > 0:
+        """Sleep until t_s, to a nanosecond: a clock that reads hours resolves little less."""
+        while (left := t_s - self.present_s()) > 1e-9:
             self._sleep(left)
 
     def earliest(self, last_end: int, present: int) -> int:
