@@ -102,7 +102,7 @@ def look(iq: ComplexArray, preamble: Preamble, guess: Guess) -> View | None:
     length = repeats * size
     body = guess.start + preamble.guard
     # A quarter of the guard ahead, for paths that come before `start`; less or more at the ends.
-    first = min(max(math.floor(body) - preamble.guard // 4, 0), iq.size - length)
+    first = min(max(round(body - preamble.guard / 4), 0), iq.size - length)
     if first < 0 or not -0.5 <= body - first <= preamble.guard + 0.5:
         return None
     offset = np.arange(length, dtype=np.float64) + (first - body - length / 2)
