@@ -46,7 +46,7 @@ class Burst:
         """Samples begin .. end - 1, counted from its first."""
         if not self.cyclic:
             return self.iq[begin:end]
-        return np.take(self.iq, np.arange(begin, end), mode="wrap")
+        return self.iq[np.arange(begin, end) % self.iq.size]
 
 
 class Ledger:
