@@ -24,6 +24,7 @@ def plain_oamp(y: npt.NDArray[np.complex64], operator: PartialDFT, noise_var: fl
     """The same recursion as the equations read: whole arrays, scipy.fft, a fixed prior start."""
     half, measured = operator.length // 2, operator.rows
     target = y * np.sign(operator.symbol_gains) * np.float32(np.sqrt(2))
+    target.imag *= operator.mirrors
     ratio = np.float32(half / measured.size)
     x = np.zeros(operator.length, np.float32)
     density, variance = np.float32(0.2), np.float32(np.mean(np.abs(target) ** 2) / 2 / 0.2)

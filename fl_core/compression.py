@@ -113,6 +113,8 @@ class PartialDFT:
     orthonormal real equations. A row is sent at most twice, hence ``||A||_2 <= 1``, and
     ``E ||A x||^2 = (M / D) ||x||^2`` for every M and in both modes.
 
+    Half of the symbols, at random, are sent as their complex conjugates (see `mirrors`).
+
     - ``rows="half"``: no row a second time before every row was sent once; M complex symbols are
       2M real equations up to M = D/2, from where on they are invertible and repeats average noise.
     - ``rows="full"``: the plain draw of M from all D rows of a real vector's DFT. There every row
@@ -167,19 +169,26 @@ class PartialDFT:
         # rows, which an OFDM modulator would turn into a spike.
         signs = 2 * rng.integers(0, 2, size=num_symbols, dtype=np.int8) - 1
         self.symbol_gains = (signs * sqrt(0.5)).astype(self.dtype)
+        # A phase error turns every row by j, which swaps the entries of a pair and looks like
+        # another sparse vector. With half of the rows mirrored it turns them either way, at
+        # random, and is spread over all entries like noise, which an estimator can tell apart.
+        self.mirrors = (2 * rng.integers(0, 2, size=num_symbols, dtype=np.int8) - 1).astype(
+            self.dtype
+        )
 
     def forward(self, x: RealArray) -> ComplexArray:
         """``A x``: real [..., d] to complex [..., M]."""
         spectrum = self.analyse(x).view(self.complex_dtype)
         symbols = spectrum[..., self.rows]
         symbols *= self.symbol_gains
+        symbols.imag *= self.mirrors
         return symbols
 
     def adjoint(self, symbols: ComplexArray) -> RealArray:
         """The transpose under ``<a, b> = Re sum conj(a) b``: complex [M] to real [d]."""
         if symbols.shape != (self.num_symbols,):
             raise ValueError(f"symbols have shape {symbols.shape}; expected ({self.num_symbols},)")
-        total = self._sum_copies(symbols * self.symbol_gains)
+        total = self._sum_copies(self._unmirror(symbols * self.symbol_gains))
         return self.synthesise(total.astype(self.complex_dtype, copy=False).view(self.dtype))
 
     def analyse(self, x: RealArray) -> RealArray:
@@ -224,12 +233,18 @@ class PartialDFT:
         precision = self._sum_copies(weights)
         observed = precision > 0
         inverse = np.divide(1, precision, out=np.zeros_like(precision), where=observed)
-        values = self._sum_copies(y * (weights * self.symbol_gains)) * (2 * inverse)
+        weighted = self._unmirror(y * (weights * self.symbol_gains))
+        values = self._sum_copies(weighted) * (2 * inverse)
         return Equations(
             values=values.astype(self.complex_dtype, copy=False).view(self.dtype),
             noise_var=np.repeat((common * inverse).astype(self.dtype, copy=False), 2),
             observed=np.repeat(observed.astype(self.dtype), 2),
         )
+
+    def _unmirror(self, symbols: ComplexArray) -> ComplexArray:
+        """Conjugates, in place, what was sent conjugated."""
+        symbols.imag *= self.mirrors
+        return symbols
 
     def _sum_copies(self, values: npt.NDArray[Number]) -> npt.NDArray[Number]:
         """Values of the symbols, [M], added up by row, [D/2]."""

@@ -193,7 +193,7 @@ class OverTheAir:
             exact = self.estimator(compression.forward(truth), compression, 0.0)
             floor = _nmse(exact.x, truth) or 0.0
             record["budget"] = _budget(nmse, floor, reception.errors)
-        lap("score")
+            lap("score")
         return Combined(
             np.zeros_like(mean_update) if failed else mean_update,
             kept,

@@ -5,14 +5,15 @@ from fl_core.compression import PartialDFT, rotate, unrotate
 
 
 def dense(operator):
-    """A from its definition: signs, adjacent pairs, signed rows of the DFT matrix, over sqrt(2)."""
+    """A from its definition: signs, adjacent pairs, signed rows of the DFT, mirrored, / sqrt(2)."""
     half = operator.length // 2
     pairs = np.zeros((half, operator.dim), complex)
     for entry in range(operator.dim):
         pairs[entry // 2, entry] = operator.signs[entry] * (1j if entry % 2 else 1)
     index = np.arange(half)
     dft = np.exp(-2j * np.pi * np.outer(index, index) / half) / np.sqrt(half)
-    return np.sign(operator.symbol_gains)[:, None] * (dft @ pairs)[operator.rows] / np.sqrt(2)
+    signed = np.sign(operator.symbol_gains)[:, None] * (dft @ pairs)[operator.rows] / np.sqrt(2)
+    return np.where(operator.mirrors[:, None] > 0, signed, signed.conj())
 
 
 @pytest.mark.parametrize("rows", ["half", "full"])
@@ -72,6 +73,18 @@ def test_folded_equations_are_orthonormal_and_their_noise_is_as_told(rows, num_s
     for var in np.unique(clean.noise_var[clean.observed > 0]):
         chosen = (clean.noise_var == var) & (clean.observed > 0)
         np.testing.assert_allclose(np.mean(folded[:, chosen] ** 2), var, rtol=0.02)
+
+
+def test_a_phase_error_is_spread_like_noise():
+    # Without mirrored rows it would come back as another sparse vector: 40 large entries.
+    rng = np.random.default_rng(9)
+    x = np.zeros(16_384, np.float32)
+    x[rng.choice(x.size, 40, replace=False)] = 1
+    operator = PartialDFT(x.size, x.size // 2, rng)
+    error = operator.adjoint(np.complex64(1j) * operator.forward(x))
+    rms = np.sqrt(np.mean(error**2))
+    assert rms > 0.01 * np.sqrt(np.mean(x**2))
+    assert np.abs(error).max() < 6 * rms
 
 
 def test_copies_are_weighted_by_their_noise():

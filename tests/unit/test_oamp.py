@@ -89,7 +89,7 @@ CELLS = {(0.01, 0.4, 19): -27.7, (0.04, 0.4, 19): -21.5, (0.10, 0.8, 30): -33.2}
 def test_reaches_the_table_and_its_own_state_evolution(cell, figure):
     density, compression, snr_db = cell
     rng = np.random.default_rng(11)
-    x = sum_of_topk(16_384, density, rng)
+    x = sum_of_topk(65_536, density, rng)
     y, operator, noise_var = receive(x, compression, snr_db, rng, dtype=np.float32)
     estimate = oamp(y, operator, noise_var, BernoulliGaussian())
     reached = nmse_db(estimate.x, x)
@@ -162,6 +162,7 @@ def test_single_precision_equals_double():
     single = PartialDFT(16_384, operator.num_symbols, np.random.default_rng(0))
     single.rows, single.signs = operator.rows, operator.signs.astype(np.float32)
     single.symbol_gains = operator.symbol_gains.astype(np.float32)
+    single.mirrors = operator.mirrors.astype(np.float32)
     double = oamp(y, operator, noise_var, BernoulliGaussian())
     found = oamp(y.astype(np.complex64), single, noise_var, BernoulliGaussian())
     assert found.x.dtype == np.float32
