@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -71,9 +71,7 @@ class IQUplink:
         receiver: the server's radio.
         devices: opens the radio of a device, at most once each.
         link: settings of waveform and synchronisation.
-        num_symbols: M.
-        turnaround_s: from hearing a beacon to sending with it, of the slowest device.
-        control_s: how long grants take to reach the devices.
+        timeline: of every round; a round of fewer devices has as many slots less.
         schedule: when a round starts, in seconds after the radios were opened; a round starts as
             soon as it can where that has passed, or where there is no schedule.
         scorer: knows the truth, if anybody does.
@@ -84,18 +82,14 @@ class IQUplink:
         receiver: Radio,
         devices: Callable[[int], Radio],
         link: Link,
-        num_symbols: int,
-        turnaround_s: float,
-        control_s: float,
+        timeline: Timeline,
         schedule: Callable[[int], float] | None = None,
         scorer: Scorer | None = None,
     ) -> None:
         self._receiver = receiver
         self._devices = devices
         self._link = link
-        self._num_symbols = num_symbols
-        self._turnaround_s = turnaround_s
-        self._control_s = control_s
+        self._timeline = timeline
         self._schedule = schedule
         self._scorer = scorer
         self._first = receiver.now()
@@ -112,24 +106,15 @@ class IQUplink:
         """As measured in the sounding slots of this round."""
         return self._current.sounding.noise_var
 
-    def timeline(self, num_devices: int) -> Timeline:
-        """The plan of a round of so many devices."""
-        return Timeline(
-            self._link.numerology,
-            num_devices,
-            self._num_symbols,
-            self._turnaround_s,
-            self._control_s,
-            shared_clock=self._link.shared_clock,
-        )
-
     def sound(self, round_index: int, devices: DeviceArray) -> ComplexArray:
         """Beacon and soundings: gains complex64 [r], 0 for a device that was not heard.
 
         The phase of a channel, and all of its shape over the carriers, is undone by the device
         with the equaliser it is granted; what is left for power control is a positive gain.
         """
-        timeline = self.timeline(len(devices))
+        timeline = self._timeline
+        if len(devices) != timeline.num_devices:
+            timeline = replace(timeline, num_devices=len(devices))
         receiver = Receiver(self._receiver, timeline, self._link, self._start(round_index))
         radios = [self._devices(int(i)) for i in devices]
         nodes = [Device(radio, timeline, self._link) for radio in radios]

@@ -82,6 +82,7 @@ class VirtualBench:
             self.turnaround_s,
             self._config.iq.control_s,
             shared_clock=self.link.shared_clock,
+            sync_beacons=self._config.iq.sync_beacons,
         )
 
     @contextmanager
@@ -113,9 +114,7 @@ class VirtualBench:
                 receiver,
                 device,
                 self.link,
-                self._num_symbols,
-                self.turnaround_s,
-                self._config.iq.control_s,
+                self.timeline(),
                 schedule=lambda index: self._lead_s + index * self._round_s,
                 scorer=Scorer(air, RECEIVER, name_of, self.levels.rx_gain_db),
             )

@@ -32,6 +32,18 @@ SCHEMES = {
 }
 PREDICTED = "#AA4499"
 MUTED = "#8a8f98"
+WORST = "#B2182B"  # the device to look at first
+# For parts of a whole (stages, causes): Paul Tol's muted palette, without the one of PREDICTED.
+PARTS = (
+    "#332288",
+    "#DDCC77",
+    "#117733",
+    "#88CCEE",
+    "#CC6677",
+    "#999933",
+    "#44AA99",
+    "#882255",
+)
 STYLE: dict[Any, Any] = {
     "font.size": 9.0,
     "axes.titlesize": 9.5,
@@ -109,6 +121,13 @@ def percent_axis(axes: Axes) -> None:
     """Show shares, stored as 0..1, in per cent."""
     axes.yaxis.set_major_formatter(
         FuncFormatter(lambda share, _: f"{100 * share:.4g} %".replace("-", "−"))
+    )
+
+
+def points_axis(axes: Axes) -> None:
+    """Show differences of shares, stored as 0..1, in points, as tables do."""
+    axes.yaxis.set_major_formatter(
+        FuncFormatter(lambda share, _: f"{100 * share:.4g}".replace("-", "\u2212"))
     )
 
 
