@@ -18,7 +18,7 @@ import numpy as np
 from radio.api import IQ, RadioError
 from sim_fallback.clock import Clock, VirtualClock
 from sim_fallback.front_end import Cause
-from sim_fallback.ledger import Burst, Ledger
+from sim_fallback.ledger import Ledger
 from sim_fallback.path import Path
 from sim_fallback.presets import Equipment
 from sim_fallback.render import TILE, Link, Times, sample_at, true_time_s
@@ -132,8 +132,8 @@ class Air:
 
         return SimRadio(self, name)
 
-    def post(self, name: str, iq: IQ, at: int, gain_db: float, cyclic: bool = False) -> Burst:
-        """Enter a burst of a radio into the ledger; costs a copy of the samples.
+    def post(self, name: str, iq: IQ, at: int, gain_db: float, cyclic: bool = False) -> int:
+        """Enter a burst of a radio into the ledger, which copies the samples.
 
         Args:
             name: of the transmitter.
@@ -141,6 +141,9 @@ class Air:
             at: first sample, on the transmitter's clock.
             gain_db: transmit gain.
             cyclic: send it again and again until cancelled.
+
+        Returns:
+            How many samples the radio clips, of one period of a cyclic burst.
 
         Raises:
             RadioError: no such radio, somebody has heard the air of that time already, or the
@@ -155,7 +158,9 @@ class Air:
                     f"sample {at} of {name} has passed: {listener} has heard the air of "
                     f"{1e6 * (heard_s - start_s):.0f} us later already"
                 )
-        return self._ledger.post(name, iq, at, gain_db, cyclic)
+        burst = self._ledger.post(name, iq, at, gain_db, cyclic)
+        radio = self.scene.radio(name)
+        return self._ledger.clipped(burst, radio.front_end, radio.key, self.scene.sample_rate_hz)
 
     def cancel(self, name: str, at: int) -> None:
         """Silence a transmitter from sample `at` of its clock on."""

@@ -12,7 +12,7 @@ from sim_fallback.front_end import FrontEnd
 from sim_fallback.streams import Key
 
 CHUNK = 16_384
-"""Samples that pass a front end at once."""
+"""Samples that pass a front end at once, at multiples of this on the transmitter's clock."""
 
 CHUNKS_KEPT = 512
 """Chunks behind a front end that are kept: 64 MiB."""
@@ -49,6 +49,23 @@ class Burst:
         return self.iq[np.arange(begin, end) % self.iq.size]
 
 
+@dataclass(frozen=True, eq=False)
+class _Chunk:
+    """A piece of a burst behind a front end.
+
+    Attributes:
+        burst: kept, because the identity of its samples names the chunk.
+        start: first sample on the transmitter's clock.
+        iq: complex64, at 0 dB of gain.
+        clipped: samples that the front end clipped.
+    """
+
+    burst: Burst
+    start: int
+    iq: IQ
+    clipped: int
+
+
 class Ledger:
     """Bursts by transmitter; no two of one transmitter overlap.
 
@@ -60,8 +77,7 @@ class Ledger:
         self.version = 0
         """Changes with every entry."""
         self._bursts: dict[str, tuple[Burst, ...]] = {}
-        # Keyed by the identity of a burst's samples, which the entry itself keeps alive.
-        self._chunks: OrderedDict[tuple[int, FrontEnd, Key, float, int], tuple[Burst, IQ]] = (
+        self._chunks: OrderedDict[tuple[int, bool, FrontEnd, Key, float, int], _Chunk] = (
             OrderedDict()
         )
 
@@ -142,42 +158,39 @@ class Ledger:
             return None
         wave = np.zeros(count, np.complex64)
         for burst in bursts:
-            begin = max(first - burst.first_sample, 0)
-            end = first + count - burst.first_sample
+            begin, end = max(first, burst.first_sample), first + count
             if burst.stop is not None:
-                end = min(end, burst.stop - burst.first_sample)
+                end = min(end, burst.stop)
             amplitude = np.float32(10 ** (burst.gain_db / 20))
             for number in range(begin // CHUNK, -(-end // CHUNK)):
                 chunk = self._chunk(burst, number, front_end, key, sample_rate_hz)
-                low, high = max(begin, number * CHUNK), min(end, (number + 1) * CHUNK)
-                onset = burst.first_sample - first
-                np.multiply(
-                    chunk[low - number * CHUNK : high - number * CHUNK],
-                    amplitude,
-                    out=wave[onset + low : onset + high],
-                )
+                low, high = max(begin, chunk.start), min(end, (number + 1) * CHUNK)
+                here = wave[low - first : high - first]
+                np.multiply(chunk.iq[low - chunk.start : high - chunk.start], amplitude, out=here)
         return wave
+
+    def clipped(self, burst: Burst, front_end: FrontEnd, key: Key, sample_rate_hz: float) -> int:
+        """How many samples of a burst, of one period of a cyclic one, its front end clips."""
+        once = replace(burst, cyclic=False)
+        end = burst.first_sample + burst.iq.size
+        return sum(
+            self._chunk(once, number, front_end, key, sample_rate_hz).clipped
+            for number in range(burst.first_sample // CHUNK, -(-end // CHUNK))
+        )
 
     def _chunk(
         self, burst: Burst, number: int, front_end: FrontEnd, key: Key, sample_rate_hz: float
-    ) -> IQ:
-        """Piece `number` of a burst behind a front end; the latest are kept."""
-        entry = (id(burst.iq), front_end, key, sample_rate_hz, number)
+    ) -> _Chunk:
+        """A burst behind a front end, in chunk `number` of the clock; the latest are kept."""
+        entry = (id(burst.iq), burst.cyclic, front_end, key, sample_rate_hz, number)
         if entry in self._chunks:
             self._chunks.move_to_end(entry)
-            return self._chunks[entry][1]
-        begin = number * CHUNK
-        piece = burst.part(begin, begin + CHUNK)
-        sent, _ = front_end.sent(piece, key, burst.first_sample + begin, sample_rate_hz)
-        self._chunks[entry] = (burst, sent)
+            return self._chunks[entry]
+        start = max(number * CHUNK, burst.first_sample)
+        piece = burst.part(start - burst.first_sample, (number + 1) * CHUNK - burst.first_sample)
+        self._chunks[entry] = _Chunk(
+            burst, start, *front_end.sent(piece, key, start, sample_rate_hz)
+        )
         if len(self._chunks) > CHUNKS_KEPT:
             self._chunks.popitem(last=False)
-        return sent
-
-
-def clipped_samples(iq: IQ, front_end: FrontEnd, key: Key, at: int, sample_rate_hz: float) -> int:
-    """How many samples of a burst its front end clips."""
-    return sum(
-        front_end.sent(iq[begin : begin + CHUNK], key, at + begin, sample_rate_hz)[1]
-        for begin in range(0, iq.size, CHUNK)
-    )
+        return self._chunks[entry]

@@ -20,7 +20,6 @@ from radio.api import (
 )
 from sim_fallback.air import Air
 from sim_fallback.airs import AirUri, borrow
-from sim_fallback.ledger import clipped_samples
 
 TX_GAIN_DB = Range(-90.0, 30.0)
 RX_GAIN_DB = Range(-20.0, 90.0)
@@ -98,9 +97,8 @@ class SimRadio:
         soonest = scene.sample_at(name, self._air.present_s + self._air.clock.latency_s)
         start = self._air.free_from(name, soonest) if at is None else int(at)
         require_future(start, soonest)
-        gain_db, radio = self._settings.tx_gain_db, scene.radio(name)
-        self._air.post(name, iq, start, gain_db)
-        clipped = clipped_samples(iq, radio.front_end, radio.key, start, scene.sample_rate_hz)
+        gain_db = self._settings.tx_gain_db
+        clipped = self._air.post(name, iq, start, gain_db)
         return TxReport(gain_db, clipped, start)
 
     def receive(self, n: int, at: int | None = None) -> Capture:

@@ -3,7 +3,7 @@ import pytest
 
 from radio.api import RadioError
 from sim_fallback.front_end import FrontEnd
-from sim_fallback.ledger import CHUNK, Ledger, clipped_samples
+from sim_fallback.ledger import CHUNK, Ledger
 from sim_fallback.phase_noise import PhaseNoise
 
 FS = 1e6
@@ -110,11 +110,18 @@ def test_a_long_burst_passes_the_front_end_as_one():
     iq = (rng.standard_normal(n) + 1j * rng.standard_normal(n)).astype(np.complex64)
     front_end = FrontEnd(dac_bits=8, clips=True, tx_phase_noise=PhaseNoise(1.0))
     ledger = Ledger()
-    ledger.post("a", iq, 1_000, 0.0)
+    burst = ledger.post("a", iq, 1_000, 0.0)
     whole, clipped = front_end.sent(iq, KEY, 1_000, FS)
     np.testing.assert_allclose(sent(ledger, 1_000, n, front_end), whole, atol=1e-6)
     np.testing.assert_array_equal(sent(ledger, 1_000, n), iq)
-    assert clipped_samples(iq, front_end, KEY, 1_000, FS) == clipped > 0
+    assert ledger.clipped(burst, front_end, KEY, FS) == clipped > 0
+
+
+def test_clipping_of_a_cyclic_burst_is_that_of_a_period():
+    ledger, clips = Ledger(), FrontEnd(clips=True)
+    burst = ledger.post("a", ramp(3), 7, 0.0, cyclic=True)
+    assert ledger.clipped(burst, clips, KEY, FS) == 2
+    np.testing.assert_array_equal(sent(ledger, 7, 6, clips), [1] * 6)
 
 
 def test_each_burst_meets_the_front_end_once(monkeypatch):
