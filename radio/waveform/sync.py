@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from scipy import fft, signal
+from scipy import fft, signal, special
 
 from radio.waveform.arrival import Arrival, Guess, fit, look
 from radio.waveform.preamble import Preamble
@@ -21,13 +21,17 @@ ComplexArray = npt.NDArray[np.complex64]
 WideArray = npt.NDArray[np.complex128]
 RealArray = npt.NDArray[np.float64]
 
-# Share of a period's energy that the strongest path has to explain. Noise alone reaches it with
-# probability exp(-0.1 K) at one delay.
-PRESENT = 0.1
+# Share of the positions in pure noise that are looked at twice.
+CANDIDATES = 3e-4
+# Probability that noise passes for the sequence somewhere in a search.
+FALSE_ALARM = 1e-8
+# Share of the energy that repeats which the strongest path has to explain. Another sequence has it
+# at one delay and offset with probability exp(-K/6).
+STRONGEST = 1 / 6
 
 
 def detect(
-    iq: ComplexArray, preamble: Preamble, max_cfo_hz: float, threshold: float = 0.2
+    iq: ComplexArray, preamble: Preamble, max_cfo_hz: float, threshold: float | None = None
 ) -> Arrival | None:
     """The earliest preamble in a capture, at an unknown time, offset and gain.
 
@@ -43,8 +47,9 @@ def detect(
         iq: complex64 [n]; a constant offset (DC) in it does no harm.
         preamble: with at least 2 repeats.
         max_cfo_hz: largest offset, both oscillators together; below half the sample rate.
-        threshold: share of the energy of a capture that has to repeat, S / (S + N) per sample;
-            0.2 is a signal 6 dB below the noise.
+        threshold: share of the energy that has to repeat, S / (S + N) per sample, for a closer
+            look. None is what noise seldom has: 0.18 for 2 repeats of 256 samples, 0.067 for
+            8, which are signals 7 and 11 dB below the noise.
 
     Returns:
         None where there is only noise or something else, or where the preamble is cut off by more
@@ -60,7 +65,10 @@ def detect(
             f"max_cfo_hz should be 0 to half the sample rate = "
             f"{preamble.numerology.sample_rate_hz / 2:g}, not {max_cfo_hz}"
         )
-    if not 0 < threshold < 1:
+    if threshold is None:
+        compared = (preamble.repeats - 1) * preamble.numerology.fft_size
+        threshold = math.sqrt(-math.log(CANDIDATES) / compared)
+    elif not 0 < threshold < 1:
         raise ValueError(f"threshold should be between 0 and 1, not {threshold}")
     _require_samples(iq)
     if iq.size < preamble.repeats * preamble.numerology.fft_size:
@@ -74,7 +82,10 @@ def detect(
         distance=preamble.repeats * preamble.numerology.fft_size // 2,
     )
     for position in peaks - 1:
-        found = _resolve(centred, preamble, int(position), products[position], max_cfo_hz)
+        repeating = float(likeness[position])
+        found = _resolve(
+            centred, preamble, int(position), products[position], repeating, max_cfo_hz
+        )
         if found is not None:
             arrival = measure(iq, preamble, *found)
             if arrival is not None:
@@ -124,15 +135,23 @@ def measure(
     energy = np.sum(np.abs(fft.ifft(paths, workers=1)) ** 2, axis=0)
     reach = np.arange(-search, search + 1)
     strongest = int(reach[np.argmax(energy[reach])])
-    most = np.sum(np.abs(paths) ** 2) * numerology.used_carriers / numerology.fft_size**2
-    if not energy[strongest] > PRESENT * most:
+    received = float(np.sum(np.abs(view.carriers) ** 2))
+    explained = energy[strongest] * numerology.fft_size**2 / numerology.used_carriers
+    product = complex(np.vdot(view.carriers[:-1], view.carriers[1:]))
+    repeating = abs(product) * preamble.repeats / max(preamble.repeats - 1, 1)
+    noise_share = _noise_share(preamble.repeats, numerology.used_carriers, reach.size)
+    if not explained > max(noise_share * received, STRONGEST * repeating):
         return None
     guess.start += strongest
     pinned = cfo_known or preamble.repeats == 1
     if not pinned:
-        turn = float(np.angle(np.vdot(view.carriers[:-1], view.carriers[1:])))
-        guess.cfo_hz += turn / (2 * np.pi) * numerology.carrier_spacing_hz
-    return fit(iq, preamble, guess, pinned)
+        guess.cfo_hz += float(np.angle(product)) / (2 * np.pi) * numerology.carrier_spacing_hz
+    near = guess.start
+    arrival = fit(iq, preamble, guess, pinned)
+    # Where noise hides the slope of the channel the fit runs away from the path it started on.
+    if arrival is None or abs(arrival.start - near) > numerology.fft_size / 16:
+        return None
+    return arrival
 
 
 def correlation(iq: ComplexArray, preamble: Preamble, cfo_hz: float) -> npt.NDArray[np.float32]:
@@ -150,6 +169,14 @@ def correlation(iq: ComplexArray, preamble: Preamble, cfo_hz: float) -> npt.NDAr
     energy = _sliding(np.abs(iq) ** 2, preamble.length).real * np.sum(np.abs(expected) ** 2)
     trace[: matched.size] = _ratio(matched, np.sqrt(energy))
     return trace
+
+
+def _noise_share(repeats: int, dimensions: int, trials: int) -> float:
+    """Share of the energy of noise in so many dimensions that hardly ever lies along a sequence.
+
+    In each repeat the share is about exponential with mean 1 / dimensions; this is for its mean.
+    """
+    return float(special.gammainccinv(repeats, FALSE_ALARM / trials)) / (repeats * dimensions)
 
 
 def _require_samples(iq: ComplexArray) -> None:
@@ -183,7 +210,12 @@ def _repetition(iq: ComplexArray, preamble: Preamble) -> tuple[WideArray, RealAr
 
 
 def _resolve(
-    iq: ComplexArray, preamble: Preamble, position: int, product: complex, max_cfo_hz: float
+    iq: ComplexArray,
+    preamble: Preamble,
+    position: int,
+    product: complex,
+    repeating: float,
+    max_cfo_hz: float,
 ) -> tuple[float, float] | None:
     """Start and offset of the preamble that repeats at `position`, or None."""
     numerology, repeats = preamble.numerology, preamble.repeats
@@ -203,20 +235,26 @@ def _resolve(
     shift, delay = int(shifts[best // size]), best % size
     delay -= size if delay >= size // 2 else 0
     cfo_hz = (fraction + shift) * spacing_hz
-    # One more period on both sides, as the samples do not tell which of them was the first.
-    body = position + delay - size
-    periods = _cut(iq, body, repeats + 2, size)
+    # Periods on both sides too: the position may be on the slope before or behind the preamble.
+    body = position + delay - repeats * size
+    periods = _cut(iq, body, 3 * repeats, size)
     expected = preamble.iq[preamble.guard :][:size] * np.exp(
         2j * np.pi * cfo_hz / numerology.sample_rate_hz * np.arange(size)
     )
-    energy = np.sum(np.abs(periods) ** 2, axis=1) * np.sum(np.abs(expected) ** 2)
-    explained = _ratio(np.abs(periods @ expected.conj()) ** 2, energy)
-    runs = np.lib.stride_tricks.sliding_window_view(explained, repeats)
-    first = int(np.argmax(runs.sum(axis=1)))
-    share = runs[first].mean()
-    if share < PRESENT or runs[first].min() < share / 4:
+    matched = _runs(np.abs(periods @ expected.conj()) ** 2, repeats)
+    energy = _runs(np.sum(np.abs(periods) ** 2, axis=1), repeats) * np.sum(np.abs(expected) ** 2)
+    first = int(np.argmax(matched.sum(axis=1)))
+    explained = matched[first].sum()
+    least = max(_noise_share(repeats, size, surface.size), STRONGEST * repeating)
+    # Beside the right run lies one that has all but one period, and of that the guard.
+    if explained < least * energy[first].sum() or matched[first].min() < explained / repeats / 4:
         return None
     return float(body + first * size - preamble.guard), cfo_hz
+
+
+def _runs(values: RealArray, length: int) -> RealArray:
+    """All runs of neighbours, [n - length + 1, length]."""
+    return np.lib.stride_tricks.sliding_window_view(values, length)
 
 
 def _cut(iq: ComplexArray, first: int, count: int, size: int) -> WideArray:
