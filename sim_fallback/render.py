@@ -21,7 +21,15 @@ import numpy as np
 import numpy.typing as npt
 
 from radio.api import IQ
-from sim_fallback.interpolation import BLOCK, PASSBAND, FloatArray, Nodes, TapFilter, node_count
+from sim_fallback.interpolation import (
+    BLOCK,
+    PASSBAND,
+    FloatArray,
+    Nodes,
+    TapFilter,
+    node_count,
+    phasor,
+)
 from sim_fallback.oscillator import Oscillator
 from sim_fallback.path import Path
 from sim_fallback.presets import Equipment
@@ -103,7 +111,7 @@ class Link:
         self._epochs = transmitter.epoch - listener.epoch
         self._lo_rad = transmitter.tx_lo_rad - listener.rx_lo_rad
         level_dbm = transmitter.front_end.tx_full_scale_dbm - listener.front_end.rx_full_scale_dbm
-        self._amplitude = 10 ** (level_dbm / 20)
+        self._amplitude = np.float32(10 ** (level_dbm / 20))
         delays_s = path.delay_s + np.array(path.fading.delays_s)
         self.delay_s = float(delays_s.min())
         self._filter = TapFilter(delays_s * sample_rate_hz)
@@ -123,23 +131,22 @@ class Link:
         """
         gap_s = self._clock_gap_s(times)
         firsts, advance = self._starts(gap_s, times)
-        count, size = self._nodes.positions.size, self._filter.size
+        size = self._filter.size
         begin = int(firsts.min())
         sent = read(begin, int(firsts.max()) - begin + size)
         if sent is None:
             return None
         stretches = np.lib.stride_tricks.sliding_window_view(sent, size)[firsts - begin]
         spectra = ducc0.fft.c2c(stretches, axes=(1,), nthreads=1)
-        gains = self._path.response(self._between(times.edges_s).ravel()).gains
-        response = self._filter.response(gains, advance.ravel()).reshape(BLOCKS, count, size)
+        nodes_s = self._between(times.edges_s)
+        gains = self._path.response(nodes_s.ravel()).gains.reshape(*nodes_s.shape, -1)
+        response = self._filter.response(gains, advance)
         response *= spectra[:, None]
         ducc0.fft.c2c(response, axes=(2,), forward=False, inorm=2, out=response, nthreads=1)
         kept = self._filter.kept(response)
-        if count == 1:
-            return self._rotated(kept[:, 0], gap_s)
         heard = kept[:, 0] * self._nodes.weights[0]
-        for k in range(1, count):
-            heard += kept[:, k] * self._nodes.weights[k]
+        for k, weights in enumerate(self._nodes.weights[1:], 1):
+            heard += kept[:, k] * weights
         return self._rotated(heard, gap_s)
 
     def _clock_gap_s(self, times: Times) -> FloatArray:
@@ -168,11 +175,10 @@ class Link:
         """
         phase = 2 * np.pi * self._carrier_hz * gap_s + self._lo_rad
         step = np.diff(phase)[:, None] / BLOCK
-        coarse = np.exp(1j * (phase[:-1, None] + step * np.arange(0, BLOCK, FINE)))
-        fine = np.exp(1j * step * np.arange(FINE))
-        grid = heard.reshape(BLOCKS, BLOCK // FINE, FINE)
-        turned: IQ = grid * (self._amplitude * coarse).astype(np.complex64)[:, :, None]
-        turned *= fine.astype(np.complex64)[:, None, :]
+        coarse = phasor(phase[:-1, None] + step * np.arange(0, BLOCK, FINE)) * self._amplitude
+        fine = phasor(step * np.arange(FINE))
+        turned: IQ = heard.reshape(BLOCKS, BLOCK // FINE, FINE) * coarse[:, :, None]
+        turned *= fine[:, None, :]
         return turned.reshape(TILE)
 
 
