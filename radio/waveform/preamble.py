@@ -46,7 +46,8 @@ class Preamble:
         numerology: of the waveform.
         repeats: R periods, at least 1; CFO is measured between periods, so it takes 2.
         seed: of the draws. Preambles of other seeds or other repeats are other sequences.
-        guard: samples of cyclic prefix in front; None stands for `numerology.cyclic_prefix`.
+        guard: samples of cyclic prefix in front; None stands for `numerology.cyclic_prefix`. Well
+            below N, or it passes for one more repeat and detection may be a period early.
     """
 
     numerology: Numerology

@@ -49,7 +49,8 @@ def test_delay_of_a_flat_channel_is_found_anywhere(numerology, part, phase):
 @given(numerologies(least=60), SEEDS, st.integers(2, 5), st.floats(-0.2, 0.2), st.data())
 def test_a_strong_preamble_is_found_under_any_numerology(numerology, seed, repeats, turn, data):
     rng = np.random.default_rng(seed)
-    preamble = Preamble(numerology, repeats, seed % 7)
+    # A guard of most of a period would be one more repeat.
+    preamble = Preamble(numerology, repeats, seed % 7, numerology.cyclic_prefix // 3)
     start = data.draw(st.floats(0, 300))
     cfo_hz = turn * numerology.sample_rate_hz
     n = preamble.length + 400

@@ -62,6 +62,11 @@ def test_no_miss_and_no_false_alarm_at_5_db(preamble):
     assert detection(preamble, frames=400) == (0, 0)
 
 
+@pytest.mark.parametrize(("preamble", "snr_db"), [(BEACON, -6.0), (SYNC_BEACON, -1.0)])
+def test_weak_beacons_are_found_too(preamble, snr_db):
+    assert detection(preamble, frames=60, snr_db=snr_db) == (0, 0)
+
+
 def test_variances_are_within_2_db_of_the_bound():
     for (name, snr_db), ratios in measured_variances(trials=250).items():
         for quantity, ratio in ratios.items():
