@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -56,7 +58,7 @@ def test_two_radios_never_send_at_the_same_time(timeline):
     spans = [span for span in timeline.spans if span.kind != "control"]
     assert spans[0].kind == "beacon"
     assert spans[0].start == 0
-    for one, two in zip(spans[:-1], spans[1:], strict=True):
+    for one, two in pairwise(spans):
         silence = two.start - (one.start + one.length)
         assert silence >= (SLOT_GUARD if one.kind == two.kind == "sounding" else GAP), (one, two)
     end = max(span.start + span.length for span in spans)
