@@ -17,8 +17,10 @@ import numpy.typing as npt
 from fl_core.errors import InputError
 from radio.waveform.frame import BurstLayout
 from radio.waveform.numerology import Numerology
+from testbed.report.load import Column
 
 FOLDER = "air"
+NEIGHBOURS = 4  # samples on each side of a peak that belong to it
 KINDS = ("beacon", "sync", "sounding", "control", "burst")
 # Kind and axes of every array: r devices, K carriers, n spans, the others as named.
 SHAPES: Mapping[str, tuple[str, tuple[str, ...]]] = {
@@ -82,21 +84,54 @@ class Snapshot:
         return np.flatnonzero(self["heard"])
 
     @property
-    def peaks(self) -> npt.NDArray[np.float64]:
-        """Height of each device's beacon peak, 0..1, [r]."""
-        peaks: npt.NDArray[np.float64] = self["beacon_correlation"].max(axis=1).astype(float)
+    def peaks(self) -> npt.NDArray[np.int64]:
+        """Where each device found the beacon in its correlation, [r]."""
+        peaks: npt.NDArray[np.int64] = np.argmax(self["beacon_correlation"], axis=1)
         return peaks
 
+    @property
+    def fits(self) -> Column:
+        """How well the beacon fits what each device heard, 0..1, [r].
+
+        Paths, and the samples between which a path lies, are taken together.
+        """
+        traces, numerology = self["beacon_correlation"].astype(np.float64), self.layout.numerology
+        columns = np.arange(traces.shape[1])
+        around = np.abs(columns - self.peaks[:, None]) <= NEIGHBOURS
+        # A band that is filled to K / N spreads a path over neighbours: their squares sum to N / K.
+        energy = np.sum(traces**2, axis=1, where=around)
+        share = energy * numerology.used_carriers / numerology.fft_size
+        fits: Column = np.sqrt(np.minimum(share, 1.0))
+        return fits
+
     @cached_property
-    def phase_errors(self) -> npt.NDArray[np.float64]:
+    def phase_errors(self) -> Column:
         """RMS phase error of each device in degrees, [r]: true, else as its pilots show it."""
         error = self["turns"] if self["turns"].size else np.angle(self["pilots"]).T
-        rms: npt.NDArray[np.float64] = np.degrees(np.sqrt(np.mean(error**2, axis=1)))
+        rms: Column = np.degrees(np.sqrt(np.mean(error.astype(np.float64) ** 2, axis=1)))
         return rms
 
     def name(self, i: int) -> str:
         """Of the i-th device."""
         return f"device {self['devices'][i]}"
+
+    @property
+    def table(self) -> list[list[str]]:
+        """A row of cells for each device, as printed; of one not heard, only what it heard."""
+        rows = []
+        for i, device in enumerate(self["devices"]):
+            heard = bool(self["heard"][i])
+            cells = (
+                str(device),
+                "yes" if heard else "no",
+                f"{self['snr_db'][i]:.1f}" if heard else "–",
+                f"{self['cfo_hz'][i]:+,.0f}",
+                f"{self['delays'][i]:+.2f}" if heard else "–",
+                f"{self.fits[i]:.3f}",
+                f"{self.phase_errors[i]:.1f}" if heard else "–",
+            )
+            rows.append([cell.replace("-", "−") for cell in cells])
+        return rows
 
 
 def snapshots(folder: Path) -> dict[int, Path]:
@@ -162,6 +197,8 @@ def _checked(arrays: Mapping[str, npt.NDArray[Any]]) -> BurstLayout:
     rate = float(arrays["sample_rate_hz"])
     numerology = Numerology(sample_rate_hz=rate, used_carriers=sizes["K"])
     layout = BurstLayout(numerology, sizes["symbols"], sizes["r"])
+    if sizes["points"] > layout.capacity:
+        raise ValueError(f"received should have at most {layout.capacity} symbols")
     if sizes["sent"] != layout.length:
         raise ValueError(f"burst_iq should have {layout.length} samples, not {sizes['sent']}")
     return layout

@@ -14,6 +14,9 @@ import numpy as np
 import yaml
 
 from fl_core.errors import InputError
+from testbed.report.air import load_snapshot, snapshots
+from testbed.report.air_plots import draw_round
+from testbed.report.budget import HOW, draw_budget, error_budget
 from testbed.report.load import Evaluation, Run, load_run
 from testbed.report.plots import draw_figures
 from testbed.report.style import Chart, compared, series
@@ -46,7 +49,10 @@ def write_report(folder: Path | str) -> Path:
         InputError: the folder is missing, corrupt or cannot be written.
     """
     run = load_run(folder)
-    charts = draw_figures(run)
+    charts, budget, seen = draw_figures(run), error_budget(run), snapshots(run.folder)
+    costs = [draw_budget(run, budget)] if budget else []
+    last = load_snapshot(seen[max(seen)]) if seen else None
+    of_round = draw_round(last) if last else []
     page = render(
         "report.html.j2",
         run=run,
@@ -55,9 +61,15 @@ def write_report(folder: Path | str) -> Path:
         facts=facts(run),
         lines=[line(one) for one in compared(run)],
         charts=charts,
+        budget=budget,
+        how=HOW,
+        costs=costs,
+        seen=seen,
+        last=last,
+        of_round=of_round,
         configuration=yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True),
     )
-    return publish(run.folder, "report.html", page, charts)
+    return publish(run.folder, "report.html", page, [*charts, *costs, *of_round])
 
 
 def render(template: str, **values: Any) -> str:
@@ -138,6 +150,7 @@ def about(run: Run) -> str:
         f"M = {entries[1]:,}" if entries[1] else _phrase(run, "compression.ratio", "M/d = {}"),
         _phrase(run, "channel.fading", "{} channel"),
         _phrase(run, "channel.snr_db", "{:g} dB"),
+        _phrase(run, "iq.preset", "{} over samples") if run.setting("uplink") == "iq" else "",
         _phrase(run, "seed", "seed {}"),
     ]
     return " · ".join(part for part in parts if part)
@@ -159,6 +172,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
         ("measured NMSE, median", "nmse_db", "{:.1f} dB"),
         ("predicted NMSE, median", "nmse_predicted_db", "{:.1f} dB"),
         ("participation, mean", "participation", "{:.1%}"),
+        ("airtime a round, median", "airtime_s", "{:.3g} s"),
     ):
         column = run.column(key)
         if np.isfinite(column).any():

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.ticker import EngFormatter
 
@@ -14,6 +14,7 @@ from testbed.report.style import (
     LABELS,
     MUTED,
     NARROW,
+    PARTS,
     PREDICTED,
     WIDE,
     Band,
@@ -21,9 +22,11 @@ from testbed.report.style import (
     band,
     canvas,
     compared,
+    gap_label,
     legend_below,
     percent_axis,
     png,
+    points_axis,
     series,
     trace,
     window,
@@ -136,11 +139,12 @@ def _gap(run: Run) -> Chart | None:
                     gaps.plot(
                         at, mean, color=series(one)[1], marker="o", ms=3, label=series(one)[0]
                     )
-        gaps.set(title="Gap", xlabel="rounds", ylabel=f"generalization gap in {run.metric}")
+        gaps.set(title="Gap", xlabel="rounds", ylabel=gap_label(run.metric))
         gaps.legend(reverse=True, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        if run.metric == "accuracy":
+            percent_axis(scores)
+            points_axis(gaps)
         for axes in (scores, gaps):
-            if run.metric == "accuracy":
-                percent_axis(axes)
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         caption = (
             "New tasks of devices that took part, against devices that did not. The gap is what "
@@ -257,14 +261,15 @@ def _seconds(run: Run) -> Chart | None:
     if not bars:
         return None
     names = list(dict.fromkeys(name for stages in bars.values() for name in stages))
-    shades = matplotlib.colormaps["cividis"](np.linspace(0.08, 0.95, len(names)))
     with canvas((NARROW[0], 3.5)) as figure:
         axes = figure.add_subplot()
         labels = [label for label, _ in bars]
         left = np.zeros(len(bars))
-        for name, shade in zip(names, shades, strict=True):
+        for name, shade in zip(names, itertools.cycle(PARTS), strict=False):
             width = np.array([stages.get(name, 0.0) for stages in bars.values()])
-            axes.barh(labels, width, left=left, height=0.6, color=shade, label=name)
+            axes.barh(
+                labels, width, left=left, height=0.6, color=shade, label=name, edgecolor="white"
+            )
             left += width
         for label, total in zip(labels, left, strict=True):
             axes.annotate(

@@ -68,6 +68,12 @@ LABELS = {"accuracy": "accuracy on new devices", "loss": "loss on new devices"}
 NARROW, WIDE = (5.6, 3.5), (11.4, 3.6)  # inches: one or two columns of the report
 
 
+def gap_label(metric: str) -> str:
+    """Name of the axis of a generalization gap."""
+    unit = " (points)" if metric == "accuracy" else ""
+    return f"generalization gap in {metric}{unit}"
+
+
 @dataclass(frozen=True)
 class Chart:
     """A finished figure: file name without suffix, heading, caption, and its PNG."""
@@ -127,7 +133,7 @@ def percent_axis(axes: Axes) -> None:
 def points_axis(axes: Axes) -> None:
     """Show differences of shares, stored as 0..1, in points, as tables do."""
     axes.yaxis.set_major_formatter(
-        FuncFormatter(lambda share, _: f"{100 * share:.4g}".replace("-", "\u2212"))
+        FuncFormatter(lambda share, _: f"{100 * share:.4g}".replace("-", "−"))
     )
 
 

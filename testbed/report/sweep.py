@@ -55,9 +55,22 @@ def verdict(sweep: Sweep, rows: list[Comparison]) -> str:
     text = f"New devices reach {shown(best.heldout, metric)}{unit} {metric} with {best.label}"
     if len(scored) > 1:
         text = f"At best, n{text[1:]}; at worst {shown(worst.heldout, metric)}{unit}"
-        text += f" with {worst.label}"
+        text += f" with {worst.label}{_overlap([row for _, row in scored])}"
     done = sum(cell.run is not None for cell in sweep.cells)
     return f"{text}; {done} of {len(sweep.cells)} cells are done."
+
+
+def _overlap(ranked: list[Comparison]) -> str:
+    """How sure the order of the points is, best first; empty where every interval is clear."""
+    best, *others = [row.heldout for row in ranked if row.heldout is not None]
+    if best.ci95 is None or any(one.ci95 is None for one in others):
+        return " (no confidence intervals: not every point has two seeds)"
+    close = [abs(best.mean - one.mean) <= best.ci95 + (one.ci95 or 0.0) for one in others]
+    if close[-1]:
+        return " (their confidence intervals overlap)"
+    if any(close):
+        return f" (the best one's confidence interval overlaps those of {sum(close)} others)"
+    return ""
 
 
 def shown(one: Estimate | None, metric: str) -> str:

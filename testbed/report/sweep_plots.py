@@ -25,9 +25,11 @@ from testbed.report.style import (
     Chart,
     band,
     canvas,
+    gap_label,
     legend_below,
     percent_axis,
     png,
+    points_axis,
     series,
 )
 
@@ -181,10 +183,13 @@ def _gap(layout: Layout, metric: str) -> Chart:
             _error_bars(scores[0], train, "training devices, new tasks", PREDICTED)
             _error_bars(scores[0], heldout, "new devices", SCHEMES["air"][1])
             scores[0].set(ylabel=metric)
-        gaps.set(ylabel=f"generalization gap in {metric}")
+        gaps.set(ylabel=gap_label(metric))
+        if metric == "accuracy":
+            points_axis(gaps)
+        for axes in scores:
+            _scale(axes, metric)
         for axes in (*scores, gaps):
             _x_axis(axes, layout)
-            _scale(axes, metric)
             axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
         caption = (
             "What new devices lose against new tasks of devices that took part, after the last "
