@@ -66,9 +66,11 @@ class Link:
 
         Returns:
             (gain, equaliser [K]) with channel * equaliser = gain, except in notches deeper than
-            the cap. A flat channel keeps its gain and loses its phase.
+            the cap. A flat channel keeps its gain and loses its phase; no channel has gain 0.
         """
         power = np.abs(channel.astype(np.complex128)) ** 2
+        if not power.any():
+            return 0.0, np.zeros_like(channel)
         floor = power.mean() * 10 ** (-self.equaliser_cap_db / 10)
         inverse = np.conj(channel) / np.maximum(power, floor)
         gain = 1 / math.sqrt(np.mean(np.abs(inverse) ** 2))

@@ -72,8 +72,7 @@ class IQUplink:
         devices: opens the radio of a device, at most once each.
         link: settings of waveform and synchronisation.
         timeline: of every round; a round of fewer devices has as many slots less.
-        schedule: when a round starts, in seconds after the radios were opened; a round starts as
-            soon as it can where that has passed, or where there is no schedule.
+        wait: called before each round; returns when it may start.
         scorer: knows the truth, if anybody does.
     """
 
@@ -83,16 +82,15 @@ class IQUplink:
         devices: Callable[[int], Radio],
         link: Link,
         timeline: Timeline,
-        schedule: Callable[[int], float] | None = None,
+        wait: Callable[[int], None] = lambda index: None,
         scorer: Scorer | None = None,
     ) -> None:
         self._receiver = receiver
         self._devices = devices
         self._link = link
         self._timeline = timeline
-        self._schedule = schedule
+        self._wait = wait
         self._scorer = scorer
-        self._first = receiver.now()
         self.round: RoundOnAir | None = None
 
     @property
@@ -177,12 +175,12 @@ class IQUplink:
         return self.round
 
     def _start(self, round_index: int) -> int:
-        """Where the round starts on the receiver's clock."""
-        soonest = self._receiver.now() + 2 * self._link.search
-        if self._schedule is None:
-            return soonest
-        rate = self._link.numerology.sample_rate_hz
-        return max(soonest, self._first + round(self._schedule(round_index) * rate))
+        """Where the round starts on the receiver's clock.
+
+        It is so near that no clock drifts from now until then, however long the last round ago.
+        """
+        self._wait(round_index)
+        return self._receiver.now() + 2 * self._link.search
 
     def _sync(self, receiver: Receiver, nodes: list[Device], start: int) -> None:
         receiver.send_sync(start)

@@ -32,6 +32,7 @@ from testbed.on_air.uplink import IQUplink
 
 RECEIVER = "rx"
 LEAST_OFFSET_PPM = 1.0  # searched for even where none is expected
+SLOWEST = 1e-4  # by which a clock may be off
 
 
 class VirtualBench:
@@ -115,7 +116,7 @@ class VirtualBench:
                 device,
                 self.link,
                 self.timeline(),
-                schedule=lambda index: self._lead_s + index * self._round_s,
+                wait=lambda index: air.clock.wait_until(self._lead_s + index * self._round_s),
                 scorer=Scorer(air, RECEIVER, name_of, self.levels.rx_gain_db),
             )
             keeper = Keeper(self._config, folder, receiver, uplink)
@@ -160,15 +161,13 @@ class VirtualBench:
         )
 
     def _schedule(self) -> tuple[float, float]:
-        """Seconds from round to round, and from there to its start.
+        """Seconds of true time from round to round, and from there to its start.
 
-        A channel stays for a round of true time, but the receiver starts its rounds by its own
-        clock. So each round lies in the middle of a stretch with room for all the drift there is,
-        in runs of up to 10,000 rounds.
+        A channel stays for a round. Each one lies in the middle of its stretch, with room for a
+        receiver whose clock is slow.
         """
         rounds_s = self.timeline().length / self._numerology.sample_rate_hz
-        drift = 1e-6 * self.preset.offset_ppm * min(self._config.rounds, 10_000)
-        round_s = math.ceil(100 * (rounds_s + 0.01) / (1 - 2 * drift)) / 100
+        round_s = math.ceil(100 * (rounds_s * (1 + SLOWEST) + 0.01)) / 100
         return round_s, (round_s - rounds_s) / 2
 
 
