@@ -126,12 +126,18 @@ class Snapshot:
                 "yes" if heard else "no",
                 f"{self['snr_db'][i]:.1f}" if heard else "–",
                 f"{self['cfo_hz'][i]:+,.0f}",
-                f"{self['delays'][i]:+.2f}" if heard else "–",
+                signed(self["delays"][i]) if heard else "–",
                 f"{self.fits[i]:.3f}",
                 f"{self.phase_errors[i]:.1f}" if heard else "–",
             )
             rows.append([cell.replace("-", "−") for cell in cells])
         return rows
+
+
+def signed(value: float) -> str:
+    """With two decimals and its sign, which a zero does not have."""
+    text = f"{value:+.2f}".replace("-", "−")
+    return text if text[1:] != "0.00" else "0.00"
 
 
 def snapshots(folder: Path) -> dict[int, Path]:

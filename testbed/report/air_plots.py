@@ -14,7 +14,7 @@ from scipy import signal
 
 from testbed.report.air import KINDS, Snapshot
 from testbed.report.budget import decibels
-from testbed.report.device_plots import draw_channels, draw_phases, each_device
+from testbed.report.device_plots import at_least, draw_channels, draw_phases, each_device
 from testbed.report.load import Column
 from testbed.report.style import MUTED, NARROW, PARTS, SCHEMES, WIDE, Chart, canvas, png
 
@@ -85,7 +85,7 @@ def _strip(axes: Axes, snapshot: Snapshot) -> None:
             (LANES[kind] - 0.4, 0.8),
             facecolor=color,
             edgecolor=color,
-            linewidth=0.8 if kind in ("beacon", "sync") else 0.0,  # so short ones are still seen
+            linewidth=0.0 if kind == "control" else 0.8,  # so short ones are still seen
             label=None if kind in named else kind,
         )
         named.add(kind)
@@ -97,7 +97,7 @@ def _strip(axes: Axes, snapshot: Snapshot) -> None:
     axes.xaxis.set_major_formatter("{x:g} ms")
     axes.tick_params(length=0)
     axes.spines["bottom"].set_visible(False)
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.3), ncols=len(KINDS), borderaxespad=0)
 
 
 def _spectrogram(
@@ -137,6 +137,7 @@ def _magnify(figure: Figure, strip: Axes, panel: Axes, begin: float, end: float)
 
 
 def _slots(axes: Axes, snapshot: Snapshot) -> None:
+    """Names the devices of the slots, or every n-th of many."""
     slots = [start + length / 2 for kind, start, length in snapshot.spans if kind == "sounding"]
     step = -(-len(slots) // MOST_SLOT_NAMES)
     for at, device in list(zip(slots, snapshot["devices"], strict=False))[::step]:
@@ -233,22 +234,24 @@ def _symbols(snapshot: Snapshot) -> Chart | None:
             axes.axhline(
                 decibels(np.mean(error)), color=MUTED, linewidth=1.0, ls=(0, (5, 3)), zorder=1
             )
-            low, high = axes.get_ylim()
-            axes.set_ylim(min(low, high - 6), max(high, low + 6))
         over_time.set(
             title="Error over the burst",
             xlabel="ms from the burst's start",
             ylabel="error against the symbols (dB)",
         )
         over_carriers.set(title="Error over the band", xlabel="carrier")
-        over_carriers.sharey(over_time)
+        ends_db = [axes.get_ylim() for axes in (over_time, over_carriers)]
+        for axes in (over_time, over_carriers):
+            axes.set_ylim(min(low for low, _ in ends_db), max(high for _, high in ends_db))
+            at_least(axes, 8.0)
         caption = (
             "Symbols are analog, so each is compared with the clean superposition it should have "
             f"been. Residual: {std:.3f} RMS in each part, {_db(1 / max(np.mean(error), 1e-30))} dB "
             "below the symbols (dashed). Healthy: a thin cloud on the diagonal, an error that is "
             "even over time and band. Sick: another slope (gains misjudged), bent ends (clipping), "
-            "an error that grows over the burst (drift), towards the band's edges (timing), at "
-            "single moments or carriers (interference)."
+            "an error that grows over the burst (drift) or towards the band's edges (timing), one "
+            "beside the middle (LO leakage of devices, off by their carrier offsets), or one at "
+            "single moments or carriers (interference, faded paths)."
         )
         return Chart("round_symbols", "Symbols, received and clean", caption, png(figure), True)
 

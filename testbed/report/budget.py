@@ -22,7 +22,7 @@ MEANINGS = {
     "shorter time from beacon to burst",
     "timing": "bursts that arrive apart from each other",
     "channel estimation": "equalisers made from a noisy or outdated sounding",
-    "clipping": "peaks that a converter or an amplifier cut off; more back-off lowers it",
+    "clipping": "peaks cut off by a converter or an amplifier; more back-off lowers it",
     "quantisation": "steps of the converters; more bits, or a better use of full scale",
 }
 COLORS = dict(zip(MEANINGS, (MUTED, *PARTS), strict=False))
@@ -128,6 +128,7 @@ def draw_budget(run: Run, budget: list[Share]) -> Chart:
 
 def _medians(axes: Axes, budget: list[Share]) -> None:
     worth = [share for share in budget if not share.negligible]
+    # Reaching to half of what is negligible, so that a small budget looks small.
     ends = np.array([NEGLIGIBLE_DB / 2, *(end for share in worth for end in share.quartiles_db)])
     left = max(NEGLIGIBLE_DB, 5 * np.floor(ends.min() / 5)) - 2
     for place, share in enumerate(budget):

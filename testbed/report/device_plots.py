@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from testbed.report.air import Snapshot
+from testbed.report.air import Snapshot, signed
 from testbed.report.load import Column
 from testbed.report.style import NARROW, SCHEMES, WIDE, WORST, Chart, canvas, png
 
@@ -84,10 +84,10 @@ def draw_channels(snapshot: Snapshot) -> Chart | None:
         each_device(gains, names, x, list(gain), weakest)
         each_device(phases, names, x, list(phase), weakest)
         gains.set(xlabel="carrier", ylabel="|H| (dB)")
-        _at_least(gains, 12.0)
+        at_least(gains, 12.0)
         phases.set(xlabel="carrier", ylabel="phase (degrees, 0 at the middle)")
         phases.yaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 1.5, 3, 4.5, 6, 9, 10]))
-        _at_least(phases, 90.0)
+        at_least(phases, 90.0)
         gains.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
         delays = snapshot["delays"][heard]
         silent = len(snapshot["heard"]) - heard.size
@@ -95,8 +95,8 @@ def draw_channels(snapshot: Snapshot) -> Chart | None:
         caption = (
             "Each device's channel from its sounding; it is what the device then undoes. SNR of "
             f"the pilots {snapshot['snr_db'][heard].min():.0f} to "
-            f"{snapshot['snr_db'][heard].max():.0f} dB, delays {delays.min():+.2f} to "
-            f"{delays.max():+.2f} samples.{missing} Healthy: smooth; flat for a single path, "
+            f"{snapshot['snr_db'][heard].max():.0f} dB, delays {signed(delays.min())} to "
+            f"{signed(delays.max())} samples.{missing} Healthy: smooth; flat for a single path, "
             "gently waved for several; phases level. Sick: ragged (too little SNR), notches of "
             "10 dB and more (power is lost to invert them), steep phases (a device out of time: "
             "a turn over the band is a sample and a quarter)."
@@ -104,7 +104,7 @@ def draw_channels(snapshot: Snapshot) -> Chart | None:
         return Chart("round_channels", "Channels of the devices", caption, png(figure), True)
 
 
-def _at_least(axes: Axes, height: float) -> None:
+def at_least(axes: Axes, height: float) -> None:
     """A y axis that does not blow up what is nearly flat."""
     low, high = axes.get_ylim()
     if high - low < height:
