@@ -57,6 +57,13 @@ def test_a_notch_is_not_filled_beyond_the_cap(cap_db):
     assert np.abs(equaliser).max() <= gain / math.sqrt(floor) * (1 + 1e-5)
 
 
+def test_no_channel_has_no_equaliser():
+    gain, equaliser = LINK.equaliser(np.zeros(200, np.complex64))
+    assert gain == 0
+    assert equaliser.dtype == np.complex64
+    assert not equaliser.any()
+
+
 def test_amplitude_leaves_the_backoff():
     rng = np.random.default_rng(0)
     turns = rng.integers(0, 4, (50, 200))

@@ -1,0 +1,345 @@
+"""A whole round over samples, against the same round over symbols."""
+
+import math
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from radio.api import RadioSettings
+from sim_fallback.air import Air
+from testbed.config import ExperimentConfig
+from testbed.on_air.scoring import CAUSES, Scorer
+from testbed.on_air.uplink import IQUplink
+from testbed.on_air.virtual_bench import RECEIVER, VirtualBench, name_of
+from testbed.schemes import build_scheme, symbol_uplink
+
+DIM = 4000
+SELECTIVE = {"delays_s": (0.0, 1e-6, 2.5e-6), "powers_db": (0.0, -5.0, -10.0)}
+
+
+def config(seed=0, r=10, n=None, snr_db=20.0, fading="rayleigh", sections=None, **iq):
+    return ExperimentConfig.model_validate(
+        {
+            "name": "t",
+            "seed": seed,
+            "uplink": "iq",
+            "devices": {"num_devices": n or r, "num_active": r},
+            "channel": {"snr_db": snr_db, "fading": fading},
+            "sparsifier": {"density": min(0.04, 0.4 / r)},
+            "iq": iq,
+            **(sections or {}),
+        }
+    )
+
+
+def updates_of(cfg, dim=DIM):
+    shape = (cfg.devices.num_active, dim)
+    return np.random.default_rng(cfg.seed + 100).standard_normal(shape).astype(np.float32)
+
+
+def bench_of(cfg, dim=DIM):
+    return VirtualBench(cfg, cfg.compression.symbols(dim), symbol_uplink(cfg).path_amplitudes)
+
+
+class Spy:
+    """An uplink that keeps what it received."""
+
+    def __init__(self, uplink):
+        self.inside = uplink
+        self.received = []
+
+    def __getattr__(self, name):
+        return getattr(self.inside, name)
+
+    def transmit(self, *arguments):
+        self.received.append(self.inside.transmit(*arguments))
+        return self.received[-1]
+
+
+def play(cfg, uplink, rounds=(0,), devices=None, dim=DIM):
+    """Rounds over an uplink; (combined, received) of the last."""
+    spy = Spy(uplink)
+    scheme = build_scheme(cfg, dim, spy)
+    devices = np.arange(cfg.devices.num_active) if devices is None else devices
+    for index in rounds:
+        combined = scheme.combine(index, devices, updates_of(cfg, dim), {}, lambda stage: None)
+    return combined, spy.received[-1]
+
+
+def on_air(cfg, rounds=(0,), bench=None, dim=DIM):
+    with (bench or bench_of(cfg, dim)).open(Path("unused")) as opened:
+        combined, received = play(cfg, opened.uplink, rounds, dim=dim)
+        return combined, received, opened.uplink
+
+
+def by_hand(bench, change=lambda scene: scene, scored=True):
+    """The uplink of a bench over a scene that was changed, scored or not."""
+    air = Air(change(bench.scene()))
+    settings = RadioSettings(bench.link.carrier_hz, 1e6, rx_gain_db=bench.levels.rx_gain_db)
+
+    def radio(name):
+        opened = air.open(name)
+        opened.configure(settings)
+        return opened
+
+    return IQUplink(
+        radio(RECEIVER),
+        cache(lambda index: radio(name_of(index))),
+        bench.link,
+        bench.timeline(),
+        scorer=Scorer(air, RECEIVER, name_of, bench.levels.rx_gain_db) if scored else None,
+    )
+
+
+def estimate_of(combined, uplink):
+    """OAMP's estimate, from the update that the server makes of it."""
+    return combined.mean_update * combined.record["scale"] * uplink.mean_gain
+
+
+def apart(one, two):
+    return np.linalg.norm(one - two) / np.linalg.norm(two)
+
+
+def same_as_symbols(cfg, rounds=(0,), dim=DIM, symbols_apart=1e-5):
+    symbols = symbol_uplink(cfg)
+    wanted, wanted_symbols = play(cfg, symbols, rounds[-1:], dim=dim)
+    got, got_symbols, uplink = on_air(cfg, rounds, dim=dim)
+    assert got.record["participation"] == 1
+    assert got.record["clipped"] == 0
+    assert apart(got_symbols.symbols, wanted_symbols.symbols) < symbols_apart
+    assert apart(estimate_of(got, uplink), estimate_of(wanted, symbols)) < 1e-3
+    gains = np.abs(symbols.sound(rounds[-1], uplink.round.devices))
+    np.testing.assert_allclose(uplink.round.sounding.gains, gains, rtol=1e-4)
+    return uplink
+
+
+@pytest.mark.parametrize("num_devices", [1, 2, 10, 50])
+@pytest.mark.parametrize("fading", ["rayleigh", "awgn"])
+def test_without_impairments_samples_equal_symbols(num_devices, fading):
+    same_as_symbols(config(r=num_devices, snr_db=math.inf, fading=fading, preset="ideal"))
+
+
+def test_several_bursts_equal_symbols():
+    sections = {"compression": {"num_symbols": 24_001}, "sparsifier": {"density": 0.01}}
+    cfg = config(r=3, snr_db=math.inf, preset="ideal", sections=sections)
+    uplink = same_as_symbols(cfg, dim=60_000)
+    assert [b.data_symbols for b in uplink.round.timeline.layouts] == [41, 40, 40]
+
+
+def test_a_second_round_on_the_same_uplink_equals_symbols():
+    same_as_symbols(config(r=4, snr_db=math.inf, preset="ideal"), rounds=(0, 1, 2))
+
+
+@pytest.mark.parametrize("policy", ["truncated_inversion", "full_inversion"])
+def test_power_control_equals_symbols(policy):
+    cfg = config(r=4, snr_db=math.inf, preset="ideal", sections={"power": {"policy": policy}})
+    wanted, _ = play(cfg, symbol_uplink(cfg))
+    got, _, _ = on_air(cfg)
+    assert apart(got.mean_update, wanted.mean_update) < 1e-3
+
+
+def test_fading_with_path_loss_and_rician_equals_symbols():
+    sections = {"channel": {"snr_db": math.inf, "fading": "rician", "path_loss_spread_db": 6.0}}
+    same_as_symbols(config(r=6, preset="ideal", sections=sections))
+
+
+# Figures of the air interface, loosened by 2 dB as there are only three seeds.
+@pytest.mark.parametrize(
+    ("snr_db", "iq", "most_db"),
+    [
+        (19.0, {"preset": "usrp-octoclock"}, -26),
+        (20.0, {"preset": "pluto-tcxo"}, -24),
+        (20.0, {"preset": "pluto-tcxo", "allan_deviation": 1e-9}, -16),
+        (20.0, {"preset": "usrp-octoclock", **SELECTIVE}, -18),
+        (20.0, {"preset": "pluto-tcxo", **SELECTIVE}, -18),
+    ],
+)
+def test_what_impairments_cost(snr_db, iq, most_db):
+    reached, predicted = [], []
+    for seed in range(3):
+        cfg = config(seed, snr_db=snr_db, **iq)
+        combined, received, _ = on_air(cfg, dim=8000)
+        record = combined.record
+        assert not record["failed"]
+        reached.append(record["nmse_db"])
+        predicted.append(record["nmse_predicted_db"])
+        ideal, _ = play(cfg, symbol_uplink(cfg), dim=8000)
+        assert record["nmse_db"] > ideal.record["nmse_db"] - 0.5
+    assert np.median(reached) < most_db
+    # The receiver, which does not know the truth, is right about its error.
+    np.testing.assert_allclose(predicted, reached, atol=3)
+
+
+def test_noise_of_the_symbols_is_that_of_the_wanted_snr():
+    cfg = config(r=2, snr_db=15.0, fading="awgn", preset="ideal")
+    _, received, uplink = on_air(cfg)
+    assert uplink.noise_var == pytest.approx(10**-1.5, rel=0.25)
+    assert received.noise_var == pytest.approx(10**-1.5, rel=0.25)
+    assert received.errors["noise"] == pytest.approx(10**-1.5, rel=0.1)
+    np.testing.assert_allclose(np.abs(received.true_gains), 1, rtol=0.01)
+
+
+@pytest.mark.parametrize("preset", ["usrp-octoclock", "pluto-tcxo"])
+def test_the_budget_sums_to_the_nmse(preset):
+    combined, received, _ = on_air(config(preset=preset))
+    budget, nmse = combined.record["budget"], 10 ** (combined.record["nmse_db"] / 10)
+    assert set(budget) == {"compression", *CAUSES}
+    assert sum(budget.values()) == pytest.approx(nmse, rel=1e-9)
+    assert all(share >= 0 for share in budget.values())
+    # In proportion to the energies that were measured by switching causes off.
+    air = nmse - budget["compression"]
+    total = sum(received.errors.values())
+    for cause in CAUSES:
+        assert budget[cause] == pytest.approx(air * received.errors[cause] / total, rel=1e-9)
+    # Which are the whole error of the symbols.
+    assert total == pytest.approx(received.noise_var, rel=0.5)
+
+
+@pytest.mark.parametrize(
+    ("cause", "mended"),
+    [
+        ("quantisation", ("quantisation",)),
+        ("clipping", ("clipping", "nonlinearity")),
+        ("noise", ("noise",)),
+        ("phase noise", ("phase_noise",)),
+    ],
+)
+def test_a_mended_fault_has_no_share(cause, mended):
+    faulty, whole = (bench_of(config(r=4, preset="pluto-tcxo")) for _ in range(2))
+    preset = whole.preset
+    whole.preset = replace(preset, front_end=preset.front_end.without(*mended))
+    cfg = config(r=4, preset="pluto-tcxo")
+    before, after = (on_air(cfg, bench=bench)[1].errors for bench in (faulty, whole))
+    assert before[cause] > 0
+    assert after[cause] == 0
+
+
+def test_without_drift_its_share_vanishes():
+    shares = []
+    for iq in ({}, {"offset_ppm": 0.0, "allan_deviation": 0.0}):
+        bench = bench_of(config(r=4, snr_db=math.inf, preset="pluto-tcxo", **iq))
+        front_end = bench.preset.front_end.without("phase_noise", "nonlinearity")
+        bench.preset = replace(bench.preset, front_end=front_end)
+        shares.append(on_air(config(r=4, snr_db=math.inf, preset="pluto-tcxo"), bench=bench)[1])
+    walking, still = (received.errors["CFO and drift"] for received in shares)
+    assert still < walking / 50
+
+
+def test_selective_channel_without_noise_is_flattened():
+    """Equal to the symbol level at the gains sounded, but for notches beyond the cap."""
+    cfg = config(r=4, snr_db=math.inf, preset="ideal", **SELECTIVE)
+    combined, received, uplink = on_air(cfg)
+    assert combined.record["participation"] == 1
+    assert combined.record["nmse_db"] < -22
+    # A flattened channel keeps its harmonic mean, which is below its root mean square.
+    channels = np.abs(uplink.round.sounding.channels)
+    assert np.all(uplink.round.sounding.gains <= np.sqrt(np.mean(channels**2, axis=1)))
+    np.testing.assert_allclose(np.abs(received.true_gains), uplink.round.sounding.gains, rtol=0.1)
+
+
+@pytest.mark.parametrize("preset", ["usrp-octoclock", "pluto-tcxo"])
+def test_estimates_do_not_know_the_scorer(preset):
+    cfg = config(r=4, preset=preset)
+    scored, with_truth = play(cfg, by_hand(bench_of(cfg)), (0, 1))
+    blind, without = play(cfg, by_hand(bench_of(cfg), scored=False), (0, 1))
+    assert with_truth.true_gains is not None
+    assert without.true_gains is None
+    assert without.errors is None
+    assert blind.record["nmse_db"] is None
+    assert "budget" not in blind.record
+    assert without.symbols.tobytes() == with_truth.symbols.tobytes()
+    assert without.noise_var == with_truth.noise_var
+    np.testing.assert_array_equal(without.acknowledged, with_truth.acknowledged)
+    assert blind.mean_update.tobytes() == scored.mean_update.tobytes()
+
+
+def without_path(scene):
+    paths = {pair: path for pair, path in scene.paths.items() if name_of(2) not in pair}
+    return replace(scene, paths=paths)
+
+
+def faded(scene):
+    pair = (name_of(2), RECEIVER)
+    deep = replace(scene.paths[pair], loss_db=scene.paths[pair].loss_db + 60)
+    return replace(scene, paths={**scene.paths, pair: deep})
+
+
+@pytest.mark.parametrize("change", [without_path, faded])
+@pytest.mark.parametrize("preset", ["cabled-shared-clock", "pluto-tcxo"])
+def test_who_is_not_heard_keeps_everything(change, preset):
+    cfg = config(r=4, fading="awgn", preset=preset)
+    uplink = by_hand(bench_of(cfg), change)
+    combined, received = play(cfg, uplink)
+    assert received.acknowledged.tolist() == [True, True, False, True]
+    assert uplink.round.sounding.gains[2] == 0
+    assert not uplink.round.nodes[2].synchronised
+    assert received.true_gains[2] == 0
+    assert combined.record["participation"] == 0.75
+    updates = updates_of(cfg)
+    np.testing.assert_array_equal(combined.memory[2], updates[2])
+    for device in (0, 1, 3):
+        sent = updates[device] != combined.memory[device]
+        assert np.count_nonzero(sent) == cfg.sparsifier.entries(DIM)
+    # The others are none the worse for it.
+    assert combined.record["nmse_db"] < -25
+
+
+def test_without_noise_a_missing_device_is_missing_too():
+    cfg = config(r=4, snr_db=math.inf, preset="ideal")
+    combined, received = play(cfg, by_hand(bench_of(cfg), without_path))
+    assert received.acknowledged.tolist() == [True, True, False, True]
+    assert combined.record["nmse_db"] < -60
+
+
+def test_a_round_in_which_nobody_is_heard():
+    cfg = config(r=3, preset="pluto-tcxo")
+    uplink = by_hand(bench_of(cfg), lambda scene: replace(scene, paths={}))
+    combined, received = play(cfg, uplink)
+    assert not received.acknowledged.any()
+    assert combined.record == {"participation": 0.0, "failed": True}
+    assert not combined.mean_update.any()
+    for device, update in enumerate(updates_of(cfg)):
+        np.testing.assert_array_equal(combined.memory[device], update)
+    assert uplink.mean_gain == 1
+
+
+@pytest.mark.parametrize("preset", ["ideal", "cabled-shared-clock", "pluto-tcxo"])
+@pytest.mark.parametrize("last", [5, 300])
+def test_a_round_does_not_depend_on_those_before(preset, last):
+    """A run resumed at a round is the run that was never stopped."""
+    cfg = config(r=3, preset=preset)
+    through, heard, _ = on_air(cfg, range(6) if last == 5 else (0, 120, last), dim=1500)
+    alone, heard_alone, _ = on_air(cfg, (last,), dim=1500)
+    assert heard_alone.symbols.tobytes() == heard.symbols.tobytes()
+    assert alone.record == through.record
+    assert alone.record["participation"] == 1
+
+
+def test_other_devices_and_fewer():
+    cfg = config(r=3, n=8, snr_db=math.inf, fading="awgn", preset="ideal")
+    uplink = by_hand(bench_of(cfg))
+    for index, devices in enumerate(([5, 1, 7], [7, 2, 0])):
+        combined, _ = play(cfg, uplink, (index,), np.array(devices))
+        assert set(combined.memory) == set(devices)
+        assert combined.record["nmse_db"] < -60
+    gains = uplink.sound(2, np.array([4, 6]))
+    np.testing.assert_allclose(np.abs(gains), 1, rtol=1e-4)
+    assert uplink.round.timeline.num_devices == 2
+
+
+def test_what_was_not_sounded_cannot_be_sent():
+    cfg = config(r=2, preset="ideal")
+    uplink = by_hand(bench_of(cfg))
+    nothing = np.zeros((2, 10), np.complex64)
+    for ask in (lambda: uplink.mean_gain, lambda: uplink.noise_var):
+        with pytest.raises(ValueError, match="no round was sounded yet"):
+            ask()
+    with pytest.raises(ValueError, match="no round was sounded yet"):
+        uplink.transmit(0, np.arange(2), nothing)
+    uplink.sound(0, np.arange(2))
+    for index, devices in ((1, [0, 1]), (0, [1, 0])):
+        with pytest.raises(ValueError, match=f"round {index} was not sounded for these devices"):
+            uplink.transmit(index, np.array(devices), nothing)
