@@ -129,11 +129,12 @@ class Radio(Protocol):
         """The sample clock."""
 
     def transmit(self, iq: IQ, at: int | None = None) -> TxReport:
-        """Send a burst from sample `at` on, or as soon as possible.
+        """Send a burst from sample `at` on, or as soon as all earlier ones are over.
 
         Raises:
             RadioError: not finite or not complex64 [n], empty, longer than `caps.max_burst`, `at`
-                in the past, or the radio is closed or only receives. Nothing is sent then.
+                in the past or within another burst, or the radio is closed or only receives.
+                Nothing is sent then.
         """
 
     def receive(self, n: int, at: int | None = None) -> Capture:
