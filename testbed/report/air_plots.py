@@ -153,17 +153,9 @@ def _burst_parts(axes: Axes, snapshot: Snapshot) -> None:
 
 def _inside(axes: Axes, at: float, text: str) -> None:
     """A label in the empty band above the carriers; `at` in ms."""
-    axes.text(
-        at,
-        0.945,
-        text,
-        transform=axes.get_xaxis_transform(),
-        color="white",
-        fontsize=8.0,
-        ha="center",
-        va="center",
-        fontweight="bold",
-    )
+    label = axes.text(at, 0.945, text, transform=axes.get_xaxis_transform(), clip_on=True)
+    label.set(color="white", fontsize=8.0, fontweight="bold", ha="center", va="center")
+    label.set_in_layout(False)
 
 
 def _spectrum(snapshot: Snapshot) -> Chart:

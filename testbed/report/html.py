@@ -49,9 +49,10 @@ def write_report(folder: Path | str) -> Path:
         InputError: the folder is missing, corrupt or cannot be written.
     """
     run = load_run(folder)
-    charts, budget, seen = draw_figures(run), error_budget(run), snapshots(run.folder)
-    costs = [draw_budget(run, budget)] if budget else []
+    budget, seen = error_budget(run), snapshots(run.folder)
     last = load_snapshot(seen[max(seen)]) if seen else None
+    charts = draw_figures(run)
+    costs = [draw_budget(run, budget)] if budget else []
     of_round = draw_round(last) if last else []
     page = render(
         "report.html.j2",

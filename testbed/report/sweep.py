@@ -69,7 +69,8 @@ def _overlap(ranked: list[Comparison]) -> str:
     if close[-1]:
         return " (their confidence intervals overlap)"
     if any(close):
-        return f" (the best one's confidence interval overlaps those of {sum(close)} others)"
+        count = f"{sum(close)} other{'s' if sum(close) > 1 else ''}"
+        return f" (the confidence interval of the best overlaps {count})"
     return ""
 
 
