@@ -161,7 +161,7 @@ def test_what_impairments_cost(snr_db, iq, most_db):
     reached, predicted = [], []
     for seed in range(3):
         cfg = config(seed, snr_db=snr_db, **iq)
-        combined, received, _ = on_air(cfg, dim=8000)
+        combined, _, _ = on_air(cfg, dim=8000)
         record = combined.record
         assert not record["failed"]
         reached.append(record["nmse_db"])
