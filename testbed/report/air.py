@@ -79,6 +79,16 @@ class Snapshot:
         return list(zip(self["span_kind"].tolist(), start.tolist(), length.tolist(), strict=True))
 
     @property
+    def lasted_ms(self) -> float:
+        """From the round's start to the end of its last burst."""
+        return max(start + length for _, start, length in self.spans)
+
+    @property
+    def airtime_ms(self) -> float:
+        """In which anybody sends."""
+        return sum(length for kind, _, length in self.spans if kind != "control")
+
+    @property
     def heard(self) -> npt.NDArray[np.int64]:
         """Indices of the devices whose sounding was heard."""
         return np.flatnonzero(self["heard"])

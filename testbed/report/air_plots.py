@@ -89,7 +89,7 @@ def _strip(axes: Axes, snapshot: Snapshot) -> None:
             label=None if kind in named else kind,
         )
         named.add(kind)
-    end = max(start + length for _, start, length in snapshot.spans)
+    end = snapshot.lasted_ms
     axes.set_yticks((0, 1), ("receiver sends", "devices send"))
     axes.set(xlim=(-0.005 * end, 1.005 * end), ylim=(1.5, -0.5))
     axes.grid(axis="y", visible=False)

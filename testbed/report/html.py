@@ -66,6 +66,7 @@ def write_report(folder: Path | str) -> Path:
         how=HOW,
         costs=costs,
         seen=seen,
+        kept=_some([number + 1 for number in seen]),
         last=last,
         of_round=of_round,
         configuration=yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True),
@@ -173,7 +174,6 @@ def facts(run: Run) -> list[tuple[str, str]]:
         ("measured NMSE, median", "nmse_db", "{:.1f} dB"),
         ("predicted NMSE, median", "nmse_predicted_db", "{:.1f} dB"),
         ("participation, mean", "participation", "{:.1%}"),
-        ("airtime a round, median", "airtime_s", "{:.3g} s"),
     ):
         column = run.column(key)
         if np.isfinite(column).any():
@@ -221,6 +221,12 @@ def _compact(count: float) -> str:
         if count >= limit:
             return f"{count / limit:.3g} {unit}"
     return f"{count:.0f}"
+
+
+def _some(numbers: list[int]) -> str:
+    """All of a few; the first and the last of many."""
+    shown = [f"{number:,}" for number in numbers]
+    return ", ".join(shown if len(shown) <= 12 else [*shown[:3], "…", shown[-1]])
 
 
 def _at_round(run: Run | None, rounds: int) -> Evaluation | None:

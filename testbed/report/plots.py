@@ -268,7 +268,14 @@ def _seconds(run: Run) -> Chart | None:
         for name, shade in zip(names, itertools.cycle(PARTS), strict=False):
             width = np.array([stages.get(name, 0.0) for stages in bars.values()])
             axes.barh(
-                labels, width, left=left, height=0.6, color=shade, label=name, edgecolor="white"
+                labels,
+                width,
+                left=left,
+                height=0.6,
+                color=shade,
+                label=name,
+                edgecolor="white",
+                linewidth=0.4,
             )
             left += width
         for label, total in zip(labels, left, strict=True):

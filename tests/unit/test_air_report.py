@@ -89,7 +89,7 @@ def write_iq_run(folder: Path, *, rounds: int = 41) -> Path:
         spread = np.exp(rng.standard_normal(4))
         causes = ["timing", "noise", "CFO and drift", "compression"]
         parts = spread * [1e-4, 1e-2, 4e-3, 1e-11]
-        row |= {"airtime_s": 0.0244, "budget": dict(zip(causes, parts.tolist(), strict=True))}
+        row["budget"] = dict(zip(causes, parts.tolist(), strict=True))
     write_jsonl(folder / "rounds.jsonl", rows)
     return folder
 
@@ -102,6 +102,15 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
         save(folder, arrays, index)
     write_report(folder)
     return folder
+
+
+def test_many_snapshots_are_listed_by_the_first_and_the_last(tmp_path: Path) -> None:
+    folder = write_iq_run(tmp_path / "run", rounds=6)
+    for index in range(0, 65, 5):
+        path = save(folder, arrays_of_a_round(), index)
+    text = " ".join(read(write_report(folder)).text.split())
+    assert path.stem == "round-00060"
+    assert "last of 13 rounds that were kept (1, 6, 11, …, 61; files in air/)" in text
 
 
 def test_the_budget_holds_medians_quartiles_and_shares_the_largest_first(reported: Path) -> None:
@@ -132,6 +141,8 @@ def test_figures_of_the_budget_and_of_the_last_round_are_files_on_the_page(repor
     assert "Round 41 on the air" in text
     assert "last of 3 rounds that were kept (1, 21, 41; files in air/)" in text
     assert "pluto-tcxo over samples" in text
+    sent = 2080 + 3 * 288 + LAYOUT.length
+    assert f"It lasted 16 ms; somebody sends in {sent / 1000:.1f} ms of them." in text
 
 
 def test_every_device_has_a_row_and_one_not_heard_has_no_figures(tmp_path: Path) -> None:
