@@ -199,3 +199,46 @@ def test_a_reference_that_diverges_does_not_cost_the_report(airmeta, workdir):
     assert code == 2
     assert "local.lr = 1000" in err
     assert (workdir / "a" / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["devices.num_devices=200", "devices.num_active=101"],
+            "devices.num_active = 101: uplink = iq has pilots for at most 100",
+        ),
+        (["power.limit=2"], "power.limit should stay 1 with uplink = iq; iq.backoff_db"),
+        (["channel.csi_phase_error_deg=3"], "channel.csi_phase_error_deg and csi_gain_error_db"),
+        (["channel.csi_gain_error_db=1"], "are for uplink = symbol"),
+        (["iq.delays_s=[0, 1e-6]"], "iq: delays_s has 2 taps and powers_db 1"),
+        (["iq.powers_db=[0, -3]"], "iq: delays_s has 1 taps and powers_db 2"),
+        (["iq.delays_s=[1e-6, 0]", "iq.powers_db=[0, 0]"], "iq: delays_s should ascend"),
+        (["iq.delays_s=[1e-6, 1e-6]", "iq.powers_db=[0, 0]"], "iq: delays_s should ascend"),
+        (["iq.delays_s=[0, 2e-5]", "iq.powers_db=[0, 0]"], "iq.delays_s.1: input should be less"),
+        (["iq.delays_s=[]", "iq.powers_db=[]"], "iq.delays_s: tuple should have at least 1 item"),
+        (["iq.delays_s=[.nan]"], "iq.delays_s.0: input should be less than or equal to"),
+        (["iq.powers_db=[.nan]"], "iq.powers_db.0: input should be less than or equal to"),
+        (["iq.preset=pluto"], "iq.preset: 'pluto' is not one of ideal, cabled-shared-clock"),
+        (["iq.carrier_hz=.nan"], "iq.carrier_hz: input should be less than or equal to"),
+        (["iq.carrier_hz=1"], "iq.carrier_hz: input should be greater than or equal to"),
+        (["iq.backoff_db=.nan"], "iq.backoff_db: input should be less than or equal to 40"),
+        (["iq.control_s=-1"], "iq.control_s: input should be greater than or equal to 0"),
+        (["iq.turnaround_s=.inf"], "iq.turnaround_s: input should be less than or equal to 10"),
+        (["iq.sync_beacons=0"], "iq.sync_beacons: input should be greater than or equal to 1"),
+        (["iq.sync_beacons=1.5"], "iq.sync_beacons: input should be a valid integer"),
+        (["iq.offset_ppm=30"], "iq.offset_ppm: input should be less than or equal to 25"),
+        (["iq.allan_deviation=.nan"], "iq.allan_deviation: input should be less than or equal"),
+        (["iq.doppler_hz=-1"], "iq.doppler_hz: input should be greater than or equal to 0"),
+        (["iq.turnaround=1"], "iq.turnaround: unknown key; did you mean iq.turnaround_s"),
+        (["uplink=samples"], "uplink: 'samples' is not one of symbol, iq"),
+    ],
+)
+def test_wrong_settings_of_the_air(refused, overrides, message):
+    assert message in refused("run", "small.yaml", "uplink=iq", *overrides)
+
+
+def test_only_samples_are_recorded(refused):
+    assert "record keeps samples; it needs uplink = iq" in refused(
+        "run", "small.yaml", "record=true"
+    )
