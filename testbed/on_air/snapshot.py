@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,7 @@ def save_snapshot(path: Path, now: RoundOnAir) -> None:
         turns [r, symbols] rad: true phase error of each device over the burst, empty if unknown.
     """
     timeline, first = now.timeline, now.bursts[0]
-    arrays = {
+    arrays: dict[str, Any] = {
         "devices": now.devices,
         "cfo_hz": np.array([node.cfo_hz for node in now.nodes]),
         "sample_rate_hz": np.float64(timeline.numerology.sample_rate_hz),
