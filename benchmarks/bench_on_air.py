@@ -84,7 +84,7 @@ def play(
         begin = time.perf_counter()
         over_iq = scheme.combine(0, who, updates, {}, _no_lap)
         seconds = time.perf_counter() - begin
-        residual = _residual_cfo_hz(bench.uplink.round) if scored else np.zeros(0)
+        residual = _residual_cfo_hz(bench.uplink.legs[0]) if scored else np.zeros(0)
     return Round(config, over_symbols, over_iq, seconds, symbol_seconds, residual)
 
 

@@ -146,6 +146,7 @@ class IQConfig(_Section):
     backoff_db: Annotated[float, Field(ge=0, le=40)] = 10.0  # of a symbol of power 1
     control_s: Annotated[float, Field(ge=0, le=10)] = 0.1  # from the last sounding to the data
     turnaround_s: Annotated[float, Field(ge=0, le=10)] | None = None  # else the preset's
+    sounding_life_s: Annotated[float, Field(gt=0, le=100)] = 1.0  # a longer update is sounded anew
     sync_beacons: Annotated[int, Field(ge=1, le=20)] = 2  # before the data, 10 ms apart
     offset_ppm: Annotated[float, Field(ge=0, le=25)] | None = None  # of oscillators, else preset's
     allan_deviation: Annotated[float, Field(ge=0, le=1e-7)] | None = None  # at 0.1 s, else preset's

@@ -34,6 +34,7 @@ class Link:
         equaliser_cap_db: limit of what a device adds on a carrier in a notch of its channel.
         reference_gain: received amplitude, full scale to full scale, that counts as |h| = 1: what
             a calibration of the levels yields. It sets the unit of gains, nothing else.
+        sounding_life_s: how old a sounding may become; longer updates are sounded again.
         search: samples by which a device's first guess of the time may be off.
     """
 
@@ -46,6 +47,7 @@ class Link:
     delay_spread: float = 0.0
     equaliser_cap_db: float = 16.0
     reference_gain: float = 1.0
+    sounding_life_s: float = 1.0
     search: int = 500
 
     @property

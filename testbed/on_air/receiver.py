@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +40,20 @@ class Sounding:
     delays: RealArray
     heard: npt.NDArray[np.bool_]
     noise_var: float
+
+    def aimed_at(self, gains: RealArray) -> Sounding:
+        """The same channels, with equalisers for these gains instead, [r], where they permit.
+
+        A channel that has become weaker keeps its lower gain: nobody sends above the limit.
+        """
+        aim = np.minimum(self.gains, gains)
+        scale = np.divide(aim, self.gains, out=np.zeros_like(aim), where=self.gains > 0)
+        return replace(
+            self,
+            gains=aim,
+            equalisers=self.equalisers * scale[:, None].astype(np.float32),
+            heard=self.heard & (gains > 0),
+        )
 
     @property
     def snr_db(self) -> RealArray:
@@ -177,11 +193,11 @@ class Receiver:
 
 
 class Superposition:
-    """What the bursts of a round carried, put together.
+    """What the bursts behind one sounding carried, put together.
 
     Args:
-        num_symbols: M.
-        sounding: of the round.
+        num_symbols: that they carry.
+        sounding: of the devices.
     """
 
     def __init__(self, num_symbols: int, sounding: Sounding) -> None:
@@ -207,6 +223,16 @@ class Superposition:
     def noise_var(self) -> float:
         """Mean over the symbols so far."""
         return self._noise / self._done
+
+    @classmethod
+    def join(cls, parts: Sequence[Superposition]) -> Superposition:
+        """Several, one behind the other; a device has to be in all of them."""
+        whole = copy(parts[0])
+        whole.symbols = np.concatenate([part.symbols for part in parts])
+        whole.acknowledged = np.all([part.acknowledged for part in parts], axis=0)
+        whole._done = sum(part._done for part in parts)
+        whole._noise = sum(part._noise for part in parts)
+        return whole
 
 
 def _by_owner(ratios: ComplexArray, layout: BurstLayout) -> npt.NDArray[np.complex128]:

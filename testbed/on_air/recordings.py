@@ -40,14 +40,15 @@ class Keeper:
         context = self._receiver.into(path, round=index) if self._config.record else nullcontext()
         with context as recording:
             yield
-            now = self._uplink.round
-            if now is None or now.index != index:  # nobody had anything to send
-                return
+            legs = self._uplink.legs
+            if not legs or not legs[0].bursts or legs[0].index != index:
+                return  # nobody had anything to send
             if recording is not None:
-                for first, n, label, fields in _labels(now):
-                    recording.annotate(first, n, label, round=index, nonce=now.nonce, **fields)
+                for leg in legs:
+                    for first, n, label, fields in _labels(leg):
+                        recording.annotate(first, n, label, round=index, nonce=leg.nonce, **fields)
         if index % self._config.evaluation.every == 0 or index + 1 == self._config.rounds:
-            save_snapshot(self._folder / SNAPSHOTS / f"round-{index:05d}.npz", now)
+            save_snapshot(self._folder / SNAPSHOTS / f"round-{index:05d}.npz", legs[0])
 
 
 def _labels(now: RoundOnAir) -> Iterator[tuple[int, int, str, dict[str, int]]]:

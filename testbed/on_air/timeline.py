@@ -11,7 +11,7 @@ radio's turnaround. Radios that share a clock do not move and need no sync beaco
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, NamedTuple
 
@@ -57,6 +57,23 @@ class Timeline:
     burst_symbols: int = 57
     sync_beacons: int = 2
     sync_spacing_s: float = 10e-3
+
+    def legs(self, life_s: float) -> tuple[Timeline, ...]:
+        """The round cut into as few rounds as it takes for no sounding to be older than `life_s`.
+
+        Each leg has its own beacon and sounding and nearly the same number of symbols; one that
+        is a single burst is not cut further.
+        """
+        count = 1
+        while True:
+            sizes = [
+                self.num_symbols // count + (i < self.num_symbols % count) for i in range(count)
+            ]
+            longest = replace(self, num_symbols=sizes[0])
+            old = longest.length - longest.sounding_end > self.samples(life_s)
+            if not old or len(longest.layouts) == 1:
+                return tuple(replace(self, num_symbols=size) for size in sizes)
+            count += 1
 
     @cached_property
     def beacon(self) -> Preamble:
@@ -147,9 +164,10 @@ class Timeline:
         return self.bursts[-1] + self.layouts[-1].length
 
     @property
-    def airtime(self) -> int:
-        """Samples in which anybody sends."""
-        return sum(span.length for span in self.spans if span.kind != "control")
+    def airtime_s(self) -> float:
+        """Time in which anybody sends."""
+        samples = sum(span.length for span in self.spans if span.kind != "control")
+        return samples / self.numerology.sample_rate_hz
 
     @cached_property
     def spans(self) -> tuple[Span, ...]:

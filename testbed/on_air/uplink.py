@@ -46,7 +46,7 @@ class Reception:
 
 @dataclass
 class RoundOnAir:
-    """A round under way, and afterwards what there is to look at."""
+    """A round, or a leg of a long one, under way; afterwards what there is to look at."""
 
     index: int
     devices: DeviceArray
@@ -57,10 +57,11 @@ class RoundOnAir:
     sounding_iq: IQ
     bursts: list[Heard] = field(default_factory=list)
     scores: list[Score] = field(default_factory=list)
+    clipped: int = 0
 
     @property
     def nonce(self) -> int:
-        """Names the round in a recording: its start on the receiver's clock."""
+        """Names it in a recording: its start on the receiver's clock."""
         return self.receiver.start
 
 
@@ -91,7 +92,8 @@ class IQUplink:
         self._timeline = timeline
         self._wait = wait
         self._scorer = scorer
-        self.round: RoundOnAir | None = None
+        self._plans: dict[int, tuple[Timeline, ...]] = {}
+        self.legs: list[RoundOnAir] = []
 
     @property
     def mean_gain(self) -> float:
@@ -110,10 +112,54 @@ class IQUplink:
         The phase of a channel, and all of its shape over the carriers, is undone by the device
         with the equaliser it is granted; what is left for power control is a positive gain.
         """
-        timeline = self._timeline
-        if len(devices) != timeline.num_devices:
-            timeline = replace(timeline, num_devices=len(devices))
-        receiver = Receiver(self._receiver, timeline, self._link, self._start(round_index))
+        self._wait(round_index)
+        self.legs = [self._open(round_index, devices, self._plan(len(devices))[0])]
+        return self._current.sounding.gains.astype(np.complex64)
+
+    def transmit(self, round_index: int, devices: DeviceArray, symbols: ComplexArray) -> Reception:
+        """Send the rows of `symbols` (complex64 [r, M], after power control) simultaneously."""
+        first = self._current
+        if first.index != round_index or not np.array_equal(first.devices, devices):
+            raise ValueError(f"round {round_index} was not sounded for these devices")
+        received: list[Superposition] = []
+        done = 0
+        for number, timeline in enumerate(self._plan(len(devices))):
+            if number:
+                leg = self._open(round_index, devices, timeline)
+                leg.sounding = leg.sounding.aimed_at(first.sounding.gains)
+                self.legs.append(leg)
+            part = slice(done, done + timeline.num_symbols)
+            received.append(self._send(self.legs[-1], symbols[:, part]))
+            done = part.stop
+        whole = Superposition.join(received)
+        scores = [score for leg in self.legs for score in leg.scores]
+        return Reception(
+            symbols=whole.symbols,
+            noise_var=whole.noise_var,
+            acknowledged=whole.acknowledged,
+            true_gains=Score.mean_gains(scores) if scores else None,
+            errors=Score.mean_errors(scores) if scores else None,
+            figures={
+                "clipped": sum(leg.clipped for leg in self.legs),
+                "noise_db": 10 * math.log10(whole.noise_var) if whole.noise_var > 0 else None,
+                "airtime_s": sum(leg.timeline.airtime_s for leg in self.legs),
+            },
+        )
+
+    def _plan(self, num_devices: int) -> tuple[Timeline, ...]:
+        """The legs of a round of so many devices; kept, with the sequences they hold."""
+        if num_devices not in self._plans:
+            timeline = replace(self._timeline, num_devices=num_devices)
+            self._plans[num_devices] = timeline.legs(self._link.sounding_life_s)
+        return self._plans[num_devices]
+
+    def _open(self, round_index: int, devices: DeviceArray, timeline: Timeline) -> RoundOnAir:
+        """Beacon and sounding, as soon as they can be.
+
+        That is so near that no clock drifts from now until then, however long the last round ago.
+        """
+        start = self._receiver.now() + 2 * self._link.search
+        receiver = Receiver(self._receiver, timeline, self._link, start)
         radios = [self._devices(int(i)) for i in devices]
         nodes = [Device(radio, timeline, self._link) for radio in radios]
         # Nobody's clock is known yet: a device is told to listen "now", by its own counter.
@@ -123,67 +169,43 @@ class IQUplink:
         for node, sample in zip(nodes, expected, strict=True):
             node.hear_beacon(sample)
         if not self._link.shared_clock:
-            self._sync(receiver, nodes, timeline.early_sync)
+            _sync(receiver, nodes, timeline.early_sync)
         for slot, node in enumerate(nodes):
             if node.synchronised:
                 node.sound(slot)
         sounding, iq = receiver.hear_soundings()
         if not self._link.shared_clock:
-            self._sync(receiver, nodes, timeline.late_sync)
-        self.round = RoundOnAir(round_index, devices, timeline, receiver, nodes, sounding, iq)
-        return sounding.gains.astype(np.complex64)
+            _sync(receiver, nodes, timeline.late_sync)
+        return RoundOnAir(round_index, devices, timeline, receiver, nodes, sounding, iq)
 
-    def transmit(self, round_index: int, devices: DeviceArray, symbols: ComplexArray) -> Reception:
-        """Send the rows of `symbols` (complex64 [r, M], after power control) simultaneously."""
-        now = self._current
-        if now.index != round_index or not np.array_equal(now.devices, devices):
-            raise ValueError(f"round {round_index} was not sounded for these devices")
+    def _send(self, now: RoundOnAir, symbols: ComplexArray) -> Superposition:
+        """The bursts of a leg."""
         received = Superposition(symbols.shape[1], now.sounding)
-        clipped = 0
         for burst, layout in enumerate(now.timeline.layouts):
             for start in now.timeline.syncs[burst]:
-                self._sync(now.receiver, now.nodes, start)
+                _sync(now.receiver, now.nodes, start)
             part = received.part(layout)
             packed: dict[int, ComplexArray] = {}
             for i, node in enumerate(now.nodes):
                 if now.sounding.heard[i] and node.synchronised:
                     packed[i] = layout.pack(symbols[i, part], i)
-                    clipped += node.send(packed[i], burst, now.sounding.equalisers[i]).clipped
+                    now.clipped += node.send(packed[i], burst, now.sounding.equalisers[i]).clipped
             heard = now.receiver.hear_burst(burst, now.sounding)
             received.add(heard, layout)
             now.bursts = [*now.bursts[:1], heard]  # the first and the last, to look at
             if self._scorer is not None:
                 now.scores.append(self._scorer.score(now, burst, heard, packed))
-        noise_var = received.noise_var
-        return Reception(
-            symbols=received.symbols,
-            noise_var=noise_var,
-            acknowledged=received.acknowledged,
-            true_gains=Score.mean_gains(now.scores) if now.scores else None,
-            errors=Score.mean_errors(now.scores) if now.scores else None,
-            figures={
-                "clipped": clipped,
-                "noise_db": 10 * math.log10(noise_var) if noise_var > 0 else None,
-                "airtime_s": now.timeline.airtime / now.timeline.numerology.sample_rate_hz,
-            },
-        )
+        return received
 
     @property
     def _current(self) -> RoundOnAir:
-        if self.round is None:
+        if not self.legs:
             raise ValueError("no round was sounded yet")
-        return self.round
+        return self.legs[0]
 
-    def _start(self, round_index: int) -> int:
-        """Where the round starts on the receiver's clock.
 
-        It is so near that no clock drifts from now until then, however long the last round ago.
-        """
-        self._wait(round_index)
-        return self._receiver.now() + 2 * self._link.search
-
-    def _sync(self, receiver: Receiver, nodes: list[Device], start: int) -> None:
-        receiver.send_sync(start)
-        for node in nodes:
-            if node.synchronised:
-                node.hear_sync(start)
+def _sync(receiver: Receiver, nodes: list[Device], start: int) -> None:
+    receiver.send_sync(start)
+    for node in nodes:
+        if node.synchronised:
+            node.hear_sync(start)

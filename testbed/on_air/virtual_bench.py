@@ -89,7 +89,8 @@ class VirtualBench:
     @contextmanager
     def open(self, folder: FilePath) -> Iterator[Bench]:
         """Set the air up and open its radios by URI."""
-        air = Air(self.scene())
+        # Scores are made after the data, of the sounding before the grants.
+        air = Air(self.scene(), history_s=1.0 + self._config.iq.control_s)
         with ExitStack() as stack:
             name = stack.enter_context(publish(air))
             settings = RadioSettings(
@@ -157,6 +158,7 @@ class VirtualBench:
             shared_clock=preset.shared_clock,
             # The band's edges smear what lies between two samples.
             delay_spread=spread + 2 if spread else 0.0,
+            sounding_life_s=iq.sounding_life_s,
             reference_gain=10 ** (self.levels.reference_db / 20),
         )
 
@@ -166,7 +168,9 @@ class VirtualBench:
         A channel stays for a round. Each one lies in the middle of its stretch, with room for a
         receiver whose clock is slow.
         """
-        rounds_s = self.timeline().length / self._numerology.sample_rate_hz
+        legs = self.timeline().legs(self.link.sounding_life_s)
+        samples = sum(leg.length + 2 * self.link.search for leg in legs)
+        rounds_s = samples / self._numerology.sample_rate_hz
         round_s = math.ceil(100 * (rounds_s * (1 + SLOWEST) + 0.01)) / 100
         return round_s, (round_s - rounds_s) / 2
 

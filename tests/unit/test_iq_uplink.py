@@ -111,8 +111,8 @@ def same_as_symbols(cfg, rounds=(0,), dim=DIM, symbols_apart=1e-5):
     assert got.record["clipped"] == 0
     assert apart(got_symbols.symbols, wanted_symbols.symbols) < symbols_apart
     assert apart(estimate_of(got, uplink), estimate_of(wanted, symbols)) < 1e-3
-    gains = np.abs(symbols.sound(rounds[-1], uplink.round.devices))
-    np.testing.assert_allclose(uplink.round.sounding.gains, gains, rtol=1e-4)
+    gains = np.abs(symbols.sound(rounds[-1], uplink.legs[0].devices))
+    np.testing.assert_allclose(uplink.legs[0].sounding.gains, gains, rtol=1e-4)
     return uplink
 
 
@@ -126,7 +126,25 @@ def test_several_bursts_equal_symbols():
     sections = {"compression": {"num_symbols": 24_001}, "sparsifier": {"density": 0.01}}
     cfg = config(r=3, snr_db=math.inf, preset="ideal", sections=sections)
     uplink = same_as_symbols(cfg, dim=60_000)
-    assert [b.data_symbols for b in uplink.round.timeline.layouts] == [41, 40, 40]
+    assert [b.data_symbols for b in uplink.legs[0].timeline.layouts] == [41, 40, 40]
+
+
+def test_a_long_update_is_sounded_again_and_equals_symbols():
+    sections = {"compression": {"num_symbols": 24_001}, "sparsifier": {"density": 0.01}}
+    cfg = config(r=3, snr_db=math.inf, preset="ideal", sections=sections, sounding_life_s=0.12)
+    uplink = same_as_symbols(cfg, dim=60_000)
+    assert [leg.timeline.num_symbols for leg in uplink.legs] == [12_001, 12_000]
+
+
+def test_soundings_in_time_keep_a_moving_channel():
+    # At 1 Hz the channel turns within half a second: 20 bursts on one sounding do not survive it.
+    sections = {"compression": {"num_symbols": 240_000}, "sparsifier": {"density": 0.01}}
+    nmse = []
+    for life_s in (100.0, 0.05):
+        cfg = config(r=3, preset="ideal", sections=sections, doppler_hz=1.0, sounding_life_s=life_s)
+        combined, _, _ = on_air(cfg, dim=600_000)
+        nmse.append(combined.record["nmse_db"])
+    assert nmse[1] < nmse[0] - 4
 
 
 def test_a_second_round_on_the_same_uplink_equals_symbols():
@@ -235,9 +253,9 @@ def test_selective_channel_without_noise_is_flattened():
     assert combined.record["participation"] == 1
     assert combined.record["nmse_db"] < -22
     # A flattened channel keeps its harmonic mean, which is below its root mean square.
-    channels = np.abs(uplink.round.sounding.channels)
-    assert np.all(uplink.round.sounding.gains <= np.sqrt(np.mean(channels**2, axis=1)))
-    np.testing.assert_allclose(np.abs(received.true_gains), uplink.round.sounding.gains, rtol=0.1)
+    channels = np.abs(uplink.legs[0].sounding.channels)
+    assert np.all(uplink.legs[0].sounding.gains <= np.sqrt(np.mean(channels**2, axis=1)))
+    np.testing.assert_allclose(np.abs(received.true_gains), uplink.legs[0].sounding.gains, rtol=0.1)
 
 
 @pytest.mark.parametrize("preset", ["usrp-octoclock", "pluto-tcxo"])
@@ -274,8 +292,8 @@ def test_who_is_not_heard_keeps_everything(change, preset):
     uplink = by_hand(bench_of(cfg), change)
     combined, received = play(cfg, uplink)
     assert received.acknowledged.tolist() == [True, True, False, True]
-    assert uplink.round.sounding.gains[2] == 0
-    assert not uplink.round.nodes[2].synchronised
+    assert uplink.legs[0].sounding.gains[2] == 0
+    assert not uplink.legs[0].nodes[2].synchronised
     assert received.true_gains[2] == 0
     assert combined.record["participation"] == 0.75
     updates = updates_of(cfg)
@@ -327,7 +345,7 @@ def test_other_devices_and_fewer():
         assert combined.record["nmse_db"] < -60
     gains = uplink.sound(2, np.array([4, 6]))
     np.testing.assert_allclose(np.abs(gains), 1, rtol=1e-4)
-    assert uplink.round.timeline.num_devices == 2
+    assert uplink.legs[0].timeline.num_devices == 2
 
 
 def test_what_was_not_sounded_cannot_be_sent():
