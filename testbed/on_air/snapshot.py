@@ -23,7 +23,7 @@ def save_snapshot(path: Path, now: RoundOnAir) -> None:
         beacon_correlation [r, samples].
         channels complex64 [r, K], heard [r], snr_db [r], delays [r].
         sounding_iq, burst_iq: complex64, as received; sounding_start, burst_start.
-        pilots complex64 [bursts kept, 2, r], rotation [data symbols of the first burst].
+        pilots complex64 [2, r], rotation [data symbols]: of the first burst.
         received, clean complex64 [points]: analog symbols and what they should have been.
         turns [r, symbols] rad: true phase error of each device over the burst, empty if unknown.
     """
