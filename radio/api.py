@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -112,7 +112,10 @@ class Capture:
 
 
 class Radio(Protocol):
-    """One radio. Use as a context manager: leaving mutes the transmitter, however it happens."""
+    """One radio. Use as a context manager: leaving mutes the transmitter, however it happens.
+
+    Drivers and wrappers derive from it, so that type checking tells what they lack.
+    """
 
     @property
     def caps(self) -> RadioCaps:
@@ -147,14 +150,16 @@ class Radio(Protocol):
     def close(self) -> None:
         """Transmitter off, settings restored; closing twice is fine."""
 
-    def __enter__(self) -> Radio: ...
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
-    ) -> None: ...
+    ) -> None:
+        self.close()
 
 
 def require_burst(iq: IQ, caps: RadioCaps) -> None:

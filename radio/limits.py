@@ -7,7 +7,6 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import TracebackType
 
 import numpy as np
 
@@ -119,7 +118,7 @@ def joined(on_air: list[Interval], start: int, end: int) -> list[Interval]:
     return [*on_air[:first], whole, *on_air[last:]]
 
 
-class LimitedRadio:
+class LimitedRadio(Radio):
     """A radio that refuses what its bench does not allow, before it reaches the radio inside.
 
     Between bursts a radio sends nothing, so after a refusal it is muted already, unless a burst it
@@ -187,17 +186,6 @@ class LimitedRadio:
     def close(self) -> None:
         """Transmitter off."""
         self._radio.close()
-
-    def __enter__(self) -> LimitedRadio:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @contextmanager
     def _muted_on_error(self) -> Iterator[int]:

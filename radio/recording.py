@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -103,7 +102,7 @@ class Recording:
         )
 
 
-class RecordingRadio:
+class RecordingRadio(Radio):
     """A radio whose captures can be recorded; everything else goes straight through."""
 
     def __init__(self, radio: Radio) -> None:
@@ -177,14 +176,3 @@ class RecordingRadio:
     def close(self) -> None:
         """Transmitter off. A recording goes on to the end of its context."""
         self._radio.close()
-
-    def __enter__(self) -> RecordingRadio:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import TracebackType
 
 from radio.api import (
     IQ,
     Capture,
+    Radio,
     RadioCaps,
     RadioError,
     RadioSettings,
@@ -27,7 +27,7 @@ MAX_BURST = 1 << 24  # samples; 128 MiB
 FLOAT_BITS = 24  # of a converter that does not round: the mantissa of float32
 
 
-class SimRadio:
+class SimRadio(Radio):
     """One radio of an air. It sends while it receives, and honours every time to the sample.
 
     In virtual time `receive` moves the air on and `transmit` does not; in wall-clock time the air
@@ -131,17 +131,6 @@ class SimRadio:
             self._air.cancel(self._name, self.now())
             self._is_open = False
             self._on_close()
-
-    def __enter__(self) -> SimRadio:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _require_open(self) -> None:
         if not self._is_open:

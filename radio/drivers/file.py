@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 
 from radio.api import (
     IQ,
     Capture,
+    Radio,
     RadioCaps,
     RadioError,
     RadioSettings,
@@ -23,7 +23,7 @@ from radio.registry import RadioUri
 from radio.sigmf import SAMPLE, SigmfFile, covering, read_sigmf
 
 
-class FileRadio:
+class FileRadio(Radio):
     """Plays a recording back: a capture of a recorded window is that window, sample for sample.
 
     The clock stands where the last capture ended, at first where the recording begins. A capture
@@ -101,17 +101,6 @@ class FileRadio:
     def close(self) -> None:
         """No more captures."""
         self._is_open = False
-
-    def __enter__(self) -> FileRadio:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _next_recorded(self) -> int:
         """The first recorded sample from the present on; the present itself after the last."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from types import TracebackType
 
 import numpy as np
 
 from radio.api import (
     IQ,
     Capture,
+    Radio,
     RadioCaps,
     RadioError,
     RadioSettings,
@@ -52,7 +52,7 @@ class _Burst:
         return self.start + self.iq.size
 
 
-class LoopbackRadio:
+class LoopbackRadio(Radio):
     """Receives what it transmits `delay` samples later, and zeros elsewhere.
 
     Its clock is virtual: `receive` advances it, `transmit` does not. Converters have full scale 1.0
@@ -142,17 +142,6 @@ class LoopbackRadio:
         """Nothing is on the cable any more."""
         self._pending.clear()
         self._is_open = False
-
-    def __enter__(self) -> LoopbackRadio:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _free_from(self) -> int:
         """First sample after all bursts there are."""
