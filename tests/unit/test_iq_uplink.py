@@ -2,96 +2,15 @@
 
 import math
 from dataclasses import replace
-from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
+from rounds_on_air import DIM, bench_of, by_hand, config, on_air, play, updates_of
 
-from radio.api import RadioSettings
-from sim_fallback.air import Air
-from testbed.config import ExperimentConfig
-from testbed.on_air.scoring import CAUSES, Scorer
-from testbed.on_air.uplink import IQUplink
-from testbed.on_air.virtual_bench import RECEIVER, VirtualBench, name_of
-from testbed.schemes import build_scheme, symbol_uplink
+from testbed.on_air.virtual_bench import RECEIVER, name_of
+from testbed.schemes import symbol_uplink
 
-DIM = 4000
 SELECTIVE = {"delays_s": (0.0, 1e-6, 2.5e-6), "powers_db": (0.0, -5.0, -10.0)}
-
-
-def config(seed=0, r=10, n=None, snr_db=20.0, fading="rayleigh", sections=None, **iq):
-    return ExperimentConfig.model_validate(
-        {
-            "name": "t",
-            "seed": seed,
-            "uplink": "iq",
-            "devices": {"num_devices": n or r, "num_active": r},
-            "channel": {"snr_db": snr_db, "fading": fading},
-            "sparsifier": {"density": min(0.04, 0.4 / r)},
-            "iq": iq,
-            **(sections or {}),
-        }
-    )
-
-
-def updates_of(cfg, dim=DIM):
-    shape = (cfg.devices.num_active, dim)
-    return np.random.default_rng(cfg.seed + 100).standard_normal(shape).astype(np.float32)
-
-
-def bench_of(cfg, dim=DIM):
-    return VirtualBench(cfg, cfg.compression.symbols(dim), symbol_uplink(cfg).path_amplitudes)
-
-
-class Spy:
-    """An uplink that keeps what it received."""
-
-    def __init__(self, uplink):
-        self.inside = uplink
-        self.received = []
-
-    def __getattr__(self, name):
-        return getattr(self.inside, name)
-
-    def transmit(self, *arguments):
-        self.received.append(self.inside.transmit(*arguments))
-        return self.received[-1]
-
-
-def play(cfg, uplink, rounds=(0,), devices=None, dim=DIM):
-    """Rounds over an uplink; (combined, received) of the last."""
-    spy = Spy(uplink)
-    scheme = build_scheme(cfg, dim, spy)
-    devices = np.arange(cfg.devices.num_active) if devices is None else devices
-    for index in rounds:
-        combined = scheme.combine(index, devices, updates_of(cfg, dim), {}, lambda stage: None)
-    return combined, spy.received[-1]
-
-
-def on_air(cfg, rounds=(0,), bench=None, dim=DIM):
-    with (bench or bench_of(cfg, dim)).open(Path("unused")) as opened:
-        combined, received = play(cfg, opened.uplink, rounds, dim=dim)
-        return combined, received, opened.uplink
-
-
-def by_hand(bench, change=lambda scene: scene, scored=True):
-    """The uplink of a bench over a scene that was changed, scored or not."""
-    air = Air(change(bench.scene()))
-    settings = RadioSettings(bench.link.carrier_hz, 1e6, rx_gain_db=bench.levels.rx_gain_db)
-
-    def radio(name):
-        opened = air.open(name)
-        opened.configure(settings)
-        return opened
-
-    return IQUplink(
-        radio(RECEIVER),
-        cache(lambda index: radio(name_of(index))),
-        bench.link,
-        bench.timeline(),
-        scorer=Scorer(air, RECEIVER, name_of, bench.levels.rx_gain_db) if scored else None,
-    )
 
 
 def estimate_of(combined, uplink):
@@ -200,52 +119,6 @@ def test_noise_of_the_symbols_is_that_of_the_wanted_snr():
     np.testing.assert_allclose(np.abs(received.true_gains), 1, rtol=0.01)
 
 
-@pytest.mark.parametrize("preset", ["usrp-octoclock", "pluto-tcxo"])
-def test_the_budget_sums_to_the_nmse(preset):
-    combined, received, _ = on_air(config(preset=preset))
-    budget, nmse = combined.record["budget"], 10 ** (combined.record["nmse_db"] / 10)
-    assert set(budget) == {"compression", *CAUSES}
-    assert sum(budget.values()) == pytest.approx(nmse, rel=1e-9)
-    assert all(share >= 0 for share in budget.values())
-    # In proportion to the energies that were measured by switching causes off.
-    air = nmse - budget["compression"]
-    total = sum(received.errors.values())
-    for cause in CAUSES:
-        assert budget[cause] == pytest.approx(air * received.errors[cause] / total, rel=1e-9)
-    # Which are the whole error of the symbols.
-    assert total == pytest.approx(received.noise_var, rel=0.5)
-
-
-@pytest.mark.parametrize(
-    ("cause", "mended"),
-    [
-        ("quantisation", ("quantisation",)),
-        ("clipping", ("clipping", "nonlinearity")),
-        ("noise", ("noise",)),
-        ("phase noise", ("phase_noise",)),
-    ],
-)
-def test_a_mended_fault_has_no_share(cause, mended):
-    faulty, whole = (bench_of(config(r=4, preset="pluto-tcxo")) for _ in range(2))
-    preset = whole.preset
-    whole.preset = replace(preset, front_end=preset.front_end.without(*mended))
-    cfg = config(r=4, preset="pluto-tcxo")
-    before, after = (on_air(cfg, bench=bench)[1].errors for bench in (faulty, whole))
-    assert before[cause] > 0
-    assert after[cause] == 0
-
-
-def test_without_drift_its_share_vanishes():
-    shares = []
-    for iq in ({}, {"offset_ppm": 0.0, "allan_deviation": 0.0}):
-        bench = bench_of(config(r=4, snr_db=math.inf, preset="pluto-tcxo", **iq))
-        front_end = bench.preset.front_end.without("phase_noise", "nonlinearity")
-        bench.preset = replace(bench.preset, front_end=front_end)
-        shares.append(on_air(config(r=4, snr_db=math.inf, preset="pluto-tcxo"), bench=bench)[1])
-    walking, still = (received.errors["CFO and drift"] for received in shares)
-    assert still < walking / 50
-
-
 def test_selective_channel_without_noise_is_flattened():
     """Equal to the symbol level at the gains sounded, but for notches beyond the cap."""
     cfg = config(r=4, snr_db=math.inf, preset="ideal", **SELECTIVE)
@@ -305,6 +178,16 @@ def test_who_is_not_heard_keeps_everything(change, preset):
     assert combined.record["nmse_db"] < -25
 
 
+def test_who_hears_but_is_not_heard_stays_silent():
+    cfg = config(r=4, fading="awgn", preset="pluto-tcxo")
+    uplink = by_hand(bench_of(cfg), tx_gains_db={2: -60.0})
+    combined, received = play(cfg, uplink)
+    assert uplink.legs[0].nodes[2].synchronised
+    assert received.acknowledged.tolist() == [True, True, False, True]
+    assert received.true_gains[2] == 0
+    assert combined.record["nmse_db"] < -25
+
+
 def test_without_noise_a_missing_device_is_missing_too():
     cfg = config(r=4, snr_db=math.inf, preset="ideal")
     combined, received = play(cfg, by_hand(bench_of(cfg), without_path))
@@ -361,3 +244,41 @@ def test_what_was_not_sounded_cannot_be_sent():
     for index, devices in ((1, [0, 1]), (0, [1, 0])):
         with pytest.raises(ValueError, match=f"round {index} was not sounded for these devices"):
             uplink.transmit(index, np.array(devices), nothing)
+
+
+@pytest.mark.parametrize("carrier_hz", [915e6, 2.45e9])
+def test_carrier_offsets_at_the_data(carrier_hz):
+    """Within half a hertz at 20 dB."""
+    errors = []
+    for seed in range(3):
+        cfg = config(seed, fading="awgn", preset="pluto-tcxo", carrier_hz=carrier_hz)
+        bench = bench_of(cfg)
+        _, _, uplink = on_air(cfg, bench=bench)
+        scene = bench.scene()
+        now = uplink.legs[0]
+        sample = now.receiver.start + now.timeline.bursts[0]
+        time_s = scene.true_time_s(RECEIVER, sample)
+        mine = scene.radio(RECEIVER).oscillator.fractional_frequency(time_s)
+        for device, node in zip(now.devices, now.nodes, strict=True):
+            theirs = scene.radio(name_of(device)).oscillator.fractional_frequency(time_s)
+            # In hertz of the device's own seconds, by which it tunes.
+            errors.append(node.cfo_hz - carrier_hz * (mine - theirs) / (1 + theirs))
+    assert np.sqrt(np.mean(np.square(errors))) < 0.5
+
+
+def test_free_running_radios_without_noise():
+    """What is left of the phase is what the walk makes of it after the last beacon."""
+    errors = []
+    for seed in range(4):
+        cfg = config(seed, snr_db=math.inf, fading="awgn", preset="pluto-tcxo")
+        bench = bench_of(cfg)
+        front_end = bench.preset.front_end.without("phase_noise", "nonlinearity", "quantisation")
+        bench.preset = replace(bench.preset, front_end=front_end)
+        _, received, uplink = on_air(cfg, bench=bench)
+        power = (
+            np.sum(np.abs(uplink.legs[0].scores[0].clean) ** 2) / uplink.legs[0].scores[0].symbols
+        )
+        errors.append(received.errors["CFO and drift"] / power)
+    # Phase of two oscillators over 20 ms and the length of the burst: q t^3 / 3.
+    walk = 2 * (2 * np.pi * 915e6) ** 2 * 3 * 1e-10**2 / 0.1
+    assert np.mean(errors) < 2 * walk * 0.03**3 / 3
