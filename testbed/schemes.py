@@ -72,11 +72,16 @@ def estimator_of(config: ExperimentConfig) -> Estimator:
 
 
 def build_bench(config: ExperimentConfig, dim: int) -> ClosedBench:
-    """The bench of an experiment with a model of `dim` parameters."""
+    """The bench of an experiment with a model of `dim` parameters.
+
+    Raises:
+        InputError: M exceeds the model's size.
+    """
     symbols = symbol_uplink(config)
+    num_symbols = config.compression.symbols(dim)
     if config.uplink == "symbol" or config.scheme != "air":
         return SymbolBench(symbols)
-    return VirtualBench(config, config.compression.symbols(dim), symbols.path_amplitudes)
+    return VirtualBench(config, num_symbols, symbols.path_amplitudes)
 
 
 def symbol_uplink(config: ExperimentConfig) -> SymbolUplink:

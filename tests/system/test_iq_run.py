@@ -176,7 +176,7 @@ def test_replay_of_what_has_no_recordings(airmeta, copied, workdir):
 
 def test_interrupted_and_resumed_gives_the_same_bytes(airmeta, workdir):
     """Begun with two processes that compute updates, ended with one."""
-    settings = [*SETTINGS, "rounds=24", "evaluation.every=12", "checkpoint_every=3"]
+    settings = [*SETTINGS, "rounds=16", "evaluation.every=8", "checkpoint_every=3"]
     run_without_report(workdir / settings[0], workdir / "whole", *settings[1:])
     process = subprocess.Popen(
         [sys.executable, "-m", "testbed", "run", *settings, "workers=2", "--out", "cut"],
@@ -202,7 +202,7 @@ def test_interrupted_and_resumed_gives_the_same_bytes(airmeta, workdir):
     assert recordings(workdir / "cut") == recordings(workdir / "whole")
     code, out, _ = airmeta("replay", "cut")
     assert code == 0
-    assert out.count("the same") == 24
+    assert out.count("the same") == 16
 
 
 @pytest.mark.parametrize(
