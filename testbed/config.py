@@ -142,7 +142,7 @@ class IQConfig(_Section):
     """The uplink sample by sample: radios of a preset on a virtual air (docs/impairments.md)."""
 
     preset: Literal["ideal", "cabled-shared-clock", "usrp-octoclock", "pluto-tcxo"] = "pluto-tcxo"
-    carrier_hz: Annotated[float, Field(ge=1e6, le=1e11)] = 915e6
+    carrier_hz: Annotated[float, Field(ge=7e7, le=6e9)] = 915e6
     backoff_db: Annotated[float, Field(ge=0, le=40)] = 10.0  # of a symbol of power 1
     control_s: Annotated[float, Field(ge=0, le=10)] = 0.1  # from the last sounding to the data
     turnaround_s: Annotated[float, Field(ge=0, le=10)] | None = None  # else the preset's
@@ -150,15 +150,16 @@ class IQConfig(_Section):
     sync_beacons: Annotated[int, Field(ge=1, le=20)] = 2  # before the data, 10 ms apart
     offset_ppm: Annotated[float, Field(ge=0, le=25)] | None = None  # of oscillators, else preset's
     allan_deviation: Annotated[float, Field(ge=0, le=1e-7)] | None = None  # at 0.1 s, else preset's
-    delays_s: Annotated[tuple[Delay, ...], Field(strict=False, min_length=1)] = (0.0,)  # of taps
-    powers_db: Annotated[tuple[Decibels, ...], Field(strict=False, min_length=1)] = (0.0,)
+    delays_s: Annotated[tuple[Delay, ...], Field(strict=False)] = (0.0,)  # of taps
+    powers_db: Annotated[tuple[Decibels, ...], Field(strict=False)] = (0.0,)
     doppler_hz: Annotated[float, Field(ge=0, le=1000)] = 0.0  # 0: a channel stays for its round
 
     @model_validator(mode="after")
     def _taps(self) -> IQConfig:
-        if len(self.delays_s) != len(self.powers_db):
+        if not self.delays_s or len(self.delays_s) != len(self.powers_db):
             raise ValueError(
-                f"delays_s has {len(self.delays_s)} taps and powers_db {len(self.powers_db)}"
+                f"delays_s has {len(self.delays_s)} taps and powers_db {len(self.powers_db)}; "
+                "each tap has one of both, and there is at least one"
             )
         if list(self.delays_s) != sorted(set(self.delays_s)):
             raise ValueError(f"delays_s should ascend, got {list(self.delays_s)}")
@@ -233,8 +234,8 @@ class ExperimentConfig(_Section):
             raise ValueError(f"references name a scheme twice: {', '.join(self.references)}")
         if self.model.name == "conv4" and self.model.activation != "relu":
             raise ValueError("model.activation is for model.name = mlp; conv4 has relu")
-        if self.record and self.uplink != "iq":
-            raise ValueError("record keeps samples; it needs uplink = iq")
+        if self.record and (self.uplink != "iq" or self.scheme != "air"):
+            raise ValueError("record keeps samples; it needs uplink = iq and scheme = air")
         if self.uplink == "iq":
             self._fits_samples()
         return self

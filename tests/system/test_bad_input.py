@@ -216,7 +216,7 @@ def test_a_reference_that_diverges_does_not_cost_the_report(airmeta, workdir):
         (["iq.delays_s=[1e-6, 0]", "iq.powers_db=[0, 0]"], "iq: delays_s should ascend"),
         (["iq.delays_s=[1e-6, 1e-6]", "iq.powers_db=[0, 0]"], "iq: delays_s should ascend"),
         (["iq.delays_s=[0, 2e-5]", "iq.powers_db=[0, 0]"], "iq.delays_s.1: input should be less"),
-        (["iq.delays_s=[]", "iq.powers_db=[]"], "iq.delays_s: tuple should have at least 1 item"),
+        (["iq.delays_s=[]", "iq.powers_db=[]"], "iq: delays_s has 0 taps and powers_db 0"),
         (["iq.delays_s=[.nan]"], "iq.delays_s.0: input should be less than or equal to"),
         (["iq.powers_db=[.nan]"], "iq.powers_db.0: input should be less than or equal to"),
         (["iq.preset=pluto"], "iq.preset: 'pluto' is not one of ideal, cabled-shared-clock"),
