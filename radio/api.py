@@ -16,6 +16,9 @@ import numpy.typing as npt
 
 IQ = npt.NDArray[np.complex64]
 
+MAX_CAPTURE = 1 << 28  # samples of one capture: 2 GiB
+LATEST = 1 << 62  # sample of a clock; what comes from it still fits 64 bits
+
 
 class RadioError(Exception):
     """A radio refuses: what is wrong, where, and what would be right."""
@@ -181,12 +184,14 @@ def require_burst(iq: IQ, caps: RadioCaps) -> None:
 
 def require_count(n: int) -> None:
     """RadioError unless n samples can be captured."""
-    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
-        raise RadioError(f"a capture has a whole number of samples of at least 1, not {n!r}")
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or not 1 <= n <= MAX_CAPTURE:
+        raise RadioError(f"a capture has 1 to {MAX_CAPTURE} samples, a whole number, not {n!r}")
 
 
 def require_future(at: int, present: int) -> None:
-    """RadioError where `at` has passed already."""
+    """RadioError where `at` is no sample of a clock, or has passed already."""
+    if isinstance(at, bool) or not isinstance(at, (int, np.integer)) or abs(at) > LATEST:
+        raise RadioError(f"a time is a sample of the radio's clock, a whole number, not {at!r}")
     if at < present:
         raise RadioError(
             f"sample {at} has passed: the radio's clock stands at {present}; ask for a later one"

@@ -206,7 +206,7 @@ def read_sigmf(meta: Path) -> SigmfFile:
             for key, value in whole.values.items()
             if key.startswith("airmeta:")
         },
-        annotations=tuple(root.read("annotations", list, [])),
+        annotations=tuple(keys.values for keys in root.objects("annotations", [])),
     )
 
 
@@ -284,6 +284,6 @@ class _Keys:
     def object(self, key: str) -> _Keys:
         return _Keys(self.meta, key, self.read(key, dict))
 
-    def objects(self, key: str) -> list[_Keys]:
-        values = self.read(key, list)
+    def objects(self, key: str, default: list[Any] | None = None) -> list[_Keys]:
+        values = self.read(key, list, default)
         return [_Keys(self.meta, f"{key}[{i}]", value) for i, value in enumerate(values)]

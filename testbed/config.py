@@ -150,6 +150,8 @@ class IQConfig(_Section):
     sync_beacons: Annotated[int, Field(ge=1, le=20)] = 2  # before the data, 10 ms apart
     offset_ppm: Annotated[float, Field(ge=0, le=25)] | None = None  # of oscillators, else preset's
     allan_deviation: Annotated[float, Field(ge=0, le=1e-7)] | None = None  # at 0.1 s, else preset's
+    expected_allan_deviation: Annotated[float, Field(ge=0, le=1e-7)] = 3e-10  # by the devices
+    error_budget: bool = True  # tell what each cause adds, at the price of rendering five times
     delays_s: Annotated[tuple[Delay, ...], Field(strict=False)] = (0.0,)  # of taps
     powers_db: Annotated[tuple[Decibels, ...], Field(strict=False)] = (0.0,)
     doppler_hz: Annotated[float, Field(ge=0, le=1000)] = 0.0  # 0: a channel stays for its round
@@ -246,6 +248,8 @@ class ExperimentConfig(_Section):
                 f"devices.num_active = {self.devices.num_active}: uplink = iq has pilots for at "
                 f"most {MOST_ON_AIR}"
             )
+        if self.scheme != "air":
+            raise ValueError(f"uplink = iq is for scheme = air; {self.scheme} sends no samples")
         if self.power.limit != 1:
             raise ValueError(
                 "power.limit should stay 1 with uplink = iq; iq.backoff_db is the level"

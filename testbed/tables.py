@@ -45,7 +45,11 @@ def of_replay(rounds: Sequence[Replayed]) -> Table:
         table.add_column(title, justify="right")
     for one in rounds:
         verdict = "the same" if one.same else "another"
-        table.add_row(str(one.round), str(one.heard), f"{one.nmse_predicted_db:.2f} dB", verdict)
+        db = one.nmse_predicted_db
+        if db is None:
+            table.add_row(str(one.round), str(one.heard), "–", "none, as in the run")
+        else:
+            table.add_row(str(one.round), str(one.heard), f"{db:.2f} dB", verdict)
     return table
 
 

@@ -91,22 +91,25 @@ class Device:
         self._sounded = (centre_s, self._phase(centre_s))
         return self._send(values, start, turn=0.0)
 
-    def send(self, values: ComplexArray, burst: int, equaliser: ComplexArray) -> TxReport:
+    def send(
+        self, values: ComplexArray, burst: int, equaliser: ComplexArray, advance: float
+    ) -> TxReport:
         """Send a burst.
 
         Args:
             values: of all carriers, complex64 [symbols, K].
             burst: its number in the round.
             equaliser: complex64 [K], granted by the receiver.
+            advance: samples to send earlier, granted too.
         """
         assert self._sounded is not None
         # The sounding went out with the phase that was then predicted. Beacons behind it tell
         # better what the phase was; the difference is part of what the receiver took for channel.
         centre_s, predicted = self._sounded
         turn = predicted - self._phase(centre_s)
-        return self._send(values * equaliser, self._timeline.bursts[burst], turn)
+        return self._send(values * equaliser, self._timeline.bursts[burst] - advance, turn)
 
-    def _send(self, values: ComplexArray, start: int, turn: float) -> TxReport:
+    def _send(self, values: ComplexArray, start: float, turn: float) -> TxReport:
         step = self._timeline.numerology.symbol_length
         starts = self._own(start + step * np.arange(len(values), dtype=np.float64))
         first = int(np.floor(starts[0]))

@@ -14,8 +14,10 @@ from radio.waveform.numerology import Numerology
 ComplexArray = npt.NDArray[np.complex64]
 
 # The FFT window of the receiver starts this many samples early, so that neither a signal that is
-# late nor one that is early leaves it.
+# late nor one that is early leaves it. Soundings are only ever late: a device goes by a beacon that
+# took its way already. Later it sends as much earlier.
 ADVANCE = 16
+SOUNDING_ADVANCE = 4
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,6 @@ class Link:
         allan_deviation: at 0.1 s, what is expected of the oscillators; the tracker leans on it.
         shared_clock: whether all radios run from one reference: offsets are then pinned to zero,
             because an estimate would only add its error.
-        delay_spread: samples over which a channel's energy may be spread; 0 for a flat one.
         equaliser_cap_db: limit of what a device adds on a carrier in a notch of its channel.
         reference_gain: received amplitude, full scale to full scale, that counts as |h| = 1: what
             a calibration of the levels yields. It sets the unit of gains, nothing else.
@@ -44,7 +45,6 @@ class Link:
     max_offset_ppm: float = 25.0
     allan_deviation: float = 1e-10
     shared_clock: bool = False
-    delay_spread: float = 0.0
     equaliser_cap_db: float = 16.0
     reference_gain: float = 1.0
     sounding_life_s: float = 1.0

@@ -12,13 +12,20 @@ import numpy.typing as npt
 from radio.api import IQ, Capture, Radio, RadioError
 from radio.waveform.chanest import delay_samples, least_squares, smooth
 from radio.waveform.frame import BurstLayout
+from radio.waveform.numerology import Numerology
 from radio.waveform.ofdm import demodulate, null_carriers
-from testbed.on_air.link import ADVANCE, ComplexArray, Link
+from radio.waveform.sync import measure
+from testbed.on_air.link import ADVANCE, SOUNDING_ADVANCE, ComplexArray, Link, delay_ramp
 from testbed.on_air.timeline import Timeline
 
 RealArray = npt.NDArray[np.float64]
 
-_HEARD = 10.0  # energy over that of noise alone, from which on a pilot counts as heard
+_HEARD = 10.0  # energy of a device's pilots over that of noise, from which on it took part
+_SEARCHED = 20.0  # the same for soundings, whose delay is searched: of noise, 256 e^-20
+_ROUGH = 1e-6  # of a channel's power, left unexplained: not worth a longer delay spread
+_IN_TIME = 0.005  # samples, -43 dB: below that, taking out an estimate costs more than it mends
+FULL_SCALE = 0.999  # of I or Q: what a converter of 11 bits and more gives when it is overdriven
+SPREADS = (0.0, 4.0, 8.0, 16.0)  # samples over which the energy of a channel may be spread
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,7 @@ class Sounding:
         gains: float64 [r], amplitude that each device's symbols will arrive with; 0 if not heard.
         equalisers: complex64 [r, K], granted to the devices.
         channels: complex64 [r, K], estimated.
-        delays: float64 [r], samples by which each device's signal was late.
+        delays: float64 [r], samples by which each device's signal was late: its timing advance.
         heard: bool [r].
         noise_var: per carrier and symbol.
     """
@@ -74,6 +81,7 @@ class Heard:
         pilots: complex128 [2, r], gain of each device at both pilot symbols, relative to the common
             phase; the sounded gain where all is well.
         rotation: float64 [data_symbols], rad, common phase that was taken out.
+        late: samples by which the common preamble came late, taken out.
         present: bool [r], devices that took part.
         iq: the samples.
     """
@@ -82,6 +90,7 @@ class Heard:
     noise_var: float
     pilots: npt.NDArray[np.complex128]
     rotation: RealArray
+    late: float
     present: npt.NDArray[np.bool_]
     iq: IQ
 
@@ -94,6 +103,7 @@ class Receiver:
         self._timeline = timeline
         self._link = link
         self.start = start
+        self.overdriven = 0
 
     def send_beacon(self) -> None:
         """Start the round."""
@@ -114,21 +124,25 @@ class Receiver:
         timeline, numerology = self._timeline, self._timeline.numerology
         slots = iq.reshape(timeline.num_devices, timeline.slot)[:, : timeline.pilot.length]
         symbols = np.ascontiguousarray(slots) / self._unit
-        received = demodulate(symbols, numerology, ADVANCE)[:, 0]
-        noise_var = float(np.mean(np.abs(null_carriers(symbols, numerology, ADVANCE)) ** 2))
+        received = demodulate(symbols, numerology, SOUNDING_ADVANCE)[:, 0]
+        empty = null_carriers(symbols, numerology, SOUNDING_ADVANCE)
+        noise_var = float(np.mean(np.abs(empty) ** 2))
         raw = least_squares(received, timeline.pilot.values)
-        channels = np.stack(
-            [smooth(h, noise_var, self._link.delay_spread, numerology) for h in raw]
-        )
-        # A channel estimated from noise alone has 1/K of its power, as all carriers are averaged.
-        power = np.mean(np.abs(channels) ** 2, axis=1)
-        heard = power * numerology.used_carriers > _HEARD * noise_var
-        granted = [self._link.equaliser(h) for h in channels]
+        channels, modes = _smoothed(raw, noise_var, numerology)
+        # Noise alone leaves its variance in each of the modes that are estimated, at the best of
+        # all delays that are searched.
+        energy = np.sum(np.abs(channels) ** 2, axis=1)
+        heard = energy > (_SEARCHED + 2 * modes) * noise_var
+        delays = np.array([delay_samples(h, numerology) for h in channels])
+        # The device undoes the delay in time, the equaliser what is left.
+        granted = [
+            self._link.equaliser(h) for h in channels * delay_ramp(delays, numerology).conj()
+        ]
         return Sounding(
             gains=np.where(heard, [gain for gain, _ in granted], 0.0),
             equalisers=np.stack([equaliser for _, equaliser in granted]),
             channels=channels,
-            delays=np.array([delay_samples(h, numerology) for h in channels]),
+            delays=delays,
             heard=heard,
             noise_var=noise_var,
         )
@@ -141,7 +155,9 @@ class Receiver:
 
     def burst_of(self, iq: IQ, layout: BurstLayout, sounding: Sounding) -> Heard:
         """The superposition from the samples of a burst."""
-        values = self.carriers_of(iq)
+        arrival = measure(iq, layout.preamble, start=0.0, cfo_hz=0.0, cfo_known=True)
+        late = 0.0 if arrival is None or abs(arrival.start) < _IN_TIME else arrival.start
+        values = self.carriers_of(iq) * delay_ramp(-late, layout.numerology)
         carriers, r = layout.numerology.used_carriers, layout.num_devices
         pilots = layout.pilots
         received = values[layout.pilot_rows]
@@ -167,6 +183,7 @@ class Receiver:
             noise_var=noise_var + share * received_power,
             pilots=gains,
             rotation=rotation,
+            late=late,
             present=present & sounding.heard,
             iq=iq,
         )
@@ -184,6 +201,8 @@ class Receiver:
 
     def _hear(self, start: int, length: int) -> IQ:
         capture: Capture = self._radio.receive(length, at=self.start + start)
+        parts = capture.iq.view(np.float32)
+        self.overdriven += int(np.count_nonzero(np.abs(parts) >= FULL_SCALE))
         if capture.overflows:
             raise RadioError(
                 f"the receiver lost {capture.overflows} samples at {start} of the round; "
@@ -233,6 +252,27 @@ class Superposition:
         whole._done = sum(part._done for part in parts)
         whole._noise = sum(part._noise for part in parts)
         return whole
+
+
+def _smoothed(
+    raw: ComplexArray, noise_var: float, numerology: Numerology
+) -> tuple[ComplexArray, float]:
+    """Channels [r, K] smoothed as much as they permit, and how many modes that leaves.
+
+    The shortest delay spread is taken that explains what was received: what is left over is then
+    noise.
+    """
+    carriers = numerology.used_carriers
+    silent = len(numerology.null_bins)
+    for spread in SPREADS:
+        channels = np.stack([smooth(h, noise_var, spread, numerology) for h in raw])
+        modes = 1 + spread * carriers / numerology.fft_size
+        left = float(np.mean(np.abs(raw - channels) ** 2)) * carriers / (carriers - modes)
+        # Both are estimates; four of their standard deviations.
+        doubt = 4 * np.sqrt((1 / carriers + 1 / silent) / len(raw))
+        if left < (1 + doubt) * noise_var + _ROUGH * float(np.mean(np.abs(raw) ** 2)):
+            break
+    return channels, modes
 
 
 def _by_owner(ratios: ComplexArray, layout: BurstLayout) -> npt.NDArray[np.complex128]:

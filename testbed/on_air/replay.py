@@ -23,7 +23,8 @@ from testbed.on_air.receiver import Receiver, Sounding, Superposition
 from testbed.on_air.recordings import RECORDINGS
 from testbed.on_air.timeline import Timeline
 from testbed.on_air.virtual_bench import VirtualBench
-from testbed.run_folder import RunFolder, load_checkpoint
+from testbed.report.load import read_rows
+from testbed.run_folder import config_hash, load_checkpoint
 from testbed.schemes import build_bench, build_scheme, symbol_uplink
 
 
@@ -34,13 +35,13 @@ class Replayed:
     Attributes:
         round: its index.
         heard: devices that were heard.
-        nmse_predicted_db: of the new estimate.
+        nmse_predicted_db: of the new estimate; None where the run made none, as nobody took part.
         same: whether the estimate is the run's, bit for bit.
     """
 
     round: int
     heard: int
-    nmse_predicted_db: float
+    nmse_predicted_db: float | None
     same: bool
 
 
@@ -55,11 +56,14 @@ def replay_run(folder: Path) -> list[Replayed]:
         RadioError: a recording is damaged.
     """
     config = experiment_file.read(str(folder / "config.yaml")).config()
-    rows = {row["round"]: row for row in RunFolder(folder, config).rows("rounds.jsonl")}
+    state, owner = load_checkpoint(folder / "checkpoint.npz")
+    if owner != config_hash(config):
+        raise InputError(f"{folder}: config.yaml is not the configuration of checkpoint.npz")
+    rows = {row["round"]: row for row in read_rows(folder / "rounds.jsonl")}
     paths = sorted((folder / RECORDINGS).glob(f"*{META_SUFFIX}"))
     if not paths:
         raise InputError(f"{folder / RECORDINGS}: holds no recording; run with record=true")
-    dim = load_checkpoint(folder / "checkpoint.npz")[0].params.size
+    dim = state.params.size
     bench = build_bench(config, dim)
     scheme = build_scheme(config, dim, symbol_uplink(config))
     if not isinstance(bench, VirtualBench) or not isinstance(scheme, OverTheAir):
@@ -67,10 +71,10 @@ def replay_run(folder: Path) -> list[Replayed]:
     timelines = bench.timeline().legs(bench.link.sounding_life_s)
     replayed = []
     for path in paths:
-        row = rows.get(_index(path))
-        if row is None or "scale" not in row:
-            raise InputError(f"{path}: rounds.jsonl has no round of that number that was received")
-        replayed.append(_replay(path, row, timelines, bench.link, scheme, dim))
+        index = _index(path)
+        if index not in rows:
+            raise InputError(f"{path}: rounds.jsonl has no round of that number")
+        replayed.append(_replay(path, rows[index], timelines, bench.link, scheme, dim))
     return replayed
 
 
@@ -84,18 +88,26 @@ def _replay(
 ) -> Replayed:
     with open_radio(f"file://{path}") as radio:
         received = _receive(radio, path, timelines, link)
+    heard = int(np.count_nonzero(received.acknowledged))
+    if row.get("participation") == 0 and "scale" not in row:
+        return Replayed(row["round"], heard, nmse_predicted_db=None, same=True)
+    scale, checksum = row.get("scale"), row.get("estimate_crc32")
+    if not isinstance(scale, float) or not scale > 0 or not isinstance(checksum, int):
+        raise InputError(
+            f"rounds.jsonl, round {row['round']}: needs a positive scale and estimate_crc32"
+        )
     estimate = scheme.recover(
         scheme.compression(row["round"], dim),
         received.symbols,
         received.noise_var,
-        row["scale"],
+        scale,
     )
     predicted = float(estimate.nmse_predicted)
     return Replayed(
         round=row["round"],
-        heard=int(np.count_nonzero(received.acknowledged)),
+        heard=heard,
         nmse_predicted_db=10 * math.log10(predicted) if predicted > 0 else -math.inf,
-        same=zlib.crc32(estimate.x.tobytes()) == row["estimate_crc32"],
+        same=zlib.crc32(estimate.x.tobytes()) == checksum,
     )
 
 

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 # What is switched off, one after the other, and under which name the difference is booked.
 STEPS: Sequence[tuple[str, tuple[Cause, ...]]] = (
     ("quantisation", ("quantisation",)),
-    ("clipping", ("clipping", "nonlinearity")),
+    ("clipping", ("clipping",)),
+    ("front end", ("nonlinearity",)),
     ("noise", ("noise",)),
     ("phase noise", ("phase_noise",)),
 )
@@ -107,7 +108,9 @@ class Scorer:
         drifted, delayed, distorted = (np.zeros_like(clean) for _ in range(3))
         off = np.zeros((len(now.devices), layout.data_symbols))
         misjudged = self._misjudged(now)
-        common = np.exp(-1j * heard.rotation)[:, None].astype(np.complex64)
+        # What the receiver took out of the burst before anything else.
+        rotation = np.exp(-1j * heard.rotation)[:, None].astype(np.complex64)
+        common = rotation * delay_ramp(-heard.late, layout.numerology)
         for i, sent in packed.items():
             iq = self._render(
                 start, layout.length, self._mended[-1], [self._name_of(int(now.devices[i]))]
@@ -125,7 +128,7 @@ class Scorer:
             turned = np.exp(1j * off[i]).astype(np.complex64)[:, None]
             as_judged = ideal * np.complex64(np.exp(1j * misjudged[i]))
             as_turned = ideal * turned
-            as_timed = as_turned * delay_ramp(delay, layout.numerology)
+            as_timed = as_turned * delay_ramp(delay - heard.late, layout.numerology)
             clean += ideal
             distorted += (as_judged - ideal) + (arrived[layout.data_rows] * common - as_timed)
             drifted += as_turned - as_judged

@@ -141,6 +141,8 @@ class IQUplink:
             errors=Score.mean_errors(scores) if scores else None,
             figures={
                 "clipped": sum(leg.clipped for leg in self.legs),
+                "overdriven": sum(leg.receiver.overdriven for leg in self.legs),
+                "late_samples": max(abs(b.late) for leg in self.legs for b in leg.bursts),
                 "noise_db": 10 * math.log10(whole.noise_var) if whole.noise_var > 0 else None,
                 "airtime_s": sum(leg.timeline.airtime_s for leg in self.legs),
             },
@@ -189,7 +191,8 @@ class IQUplink:
             for i, node in enumerate(now.nodes):
                 if now.sounding.heard[i] and node.synchronised:
                     packed[i] = layout.pack(symbols[i, part], i)
-                    now.clipped += node.send(packed[i], burst, now.sounding.equalisers[i]).clipped
+                    grant = now.sounding.equalisers[i], float(now.sounding.delays[i])
+                    now.clipped += node.send(packed[i], burst, *grant).clipped
             heard = now.receiver.hear_burst(burst, now.sounding)
             received.add(heard, layout)
             now.bursts = [*now.bursts[:1], heard]  # the first and the last, to look at

@@ -11,7 +11,7 @@ from pathlib import Path as FilePath
 import numpy as np
 import numpy.typing as npt
 
-from radio.api import Radio, RadioSettings
+from radio.api import Radio, RadioError, RadioSettings
 from radio.recording import RecordingRadio
 from radio.registry import open_radio
 from radio.waveform.numerology import Numerology
@@ -31,7 +31,6 @@ from testbed.on_air.timeline import Timeline
 from testbed.on_air.uplink import IQUplink
 
 RECEIVER = "rx"
-LEAST_OFFSET_PPM = 1.0  # searched for even where none is expected
 SLOWEST = 1e-4  # by which a clock may be off
 
 
@@ -90,7 +89,9 @@ class VirtualBench:
     def open(self, folder: FilePath) -> Iterator[Bench]:
         """Set the air up and open its radios by URI."""
         # Scores are made after the data, of the sounding before the grants.
-        air = Air(self.scene(), history_s=1.0 + self._config.iq.control_s)
+        longest = max(leg.length for leg in self.timeline().legs(self.link.sounding_life_s))
+        history_s = 0.5 + longest / self._numerology.sample_rate_hz
+        air = Air(self.scene(), history_s=history_s)
         with ExitStack() as stack:
             name = stack.enter_context(publish(air))
             settings = RadioSettings(
@@ -109,8 +110,10 @@ class VirtualBench:
             def device(index: int) -> Radio:
                 if index not in devices:
                     devices[index] = opened(name_of(index))
+                    _require_turnaround(devices[index], self.turnaround_s)
                 return devices[index]
 
+            scorer = Scorer(air, RECEIVER, name_of, self.levels.rx_gain_db)
             receiver = RecordingRadio(opened(RECEIVER))
             uplink = IQUplink(
                 receiver,
@@ -118,7 +121,7 @@ class VirtualBench:
                 self.link,
                 self.timeline(),
                 wait=lambda index: air.clock.wait_until(self._lead_s + index * self._round_s),
-                scorer=Scorer(air, RECEIVER, name_of, self.levels.rx_gain_db),
+                scorer=scorer if self._config.iq.error_budget else None,
             )
             keeper = Keeper(self._config, folder, receiver, uplink)
             yield Bench(uplink, keeper.round)
@@ -148,16 +151,12 @@ class VirtualBench:
 
     def _link(self) -> Link:
         iq, preset = self._config.iq, self.preset
-        spread = (iq.delays_s[-1] - iq.delays_s[0]) * self._numerology.sample_rate_hz
         return Link(
             self._numerology,
             iq.carrier_hz,
             backoff_db=iq.backoff_db,
-            max_offset_ppm=max(preset.offset_ppm, LEAST_OFFSET_PPM),
-            allan_deviation=preset.allan_deviation,
+            allan_deviation=iq.expected_allan_deviation,
             shared_clock=preset.shared_clock,
-            # The band's edges smear what lies between two samples.
-            delay_spread=spread + 2 if spread else 0.0,
             sounding_life_s=iq.sounding_life_s,
             reference_gain=10 ** (self.levels.reference_db / 20),
         )
@@ -173,6 +172,14 @@ class VirtualBench:
         rounds_s = samples / self._numerology.sample_rate_hz
         round_s = math.ceil(100 * (rounds_s * (1 + SLOWEST) + 0.01)) / 100
         return round_s, (round_s - rounds_s) / 2
+
+
+def _require_turnaround(radio: Radio, planned_s: float) -> None:
+    if radio.caps.turnaround_s > planned_s:
+        raise RadioError(
+            f"{radio.caps.name} takes {radio.caps.turnaround_s:g} s to answer a beacon and the "
+            f"frame leaves it {planned_s:g}; set iq.turnaround_s"
+        )
 
 
 def name_of(device: int) -> str:

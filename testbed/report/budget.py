@@ -22,7 +22,8 @@ MEANINGS = {
     "shorter time from beacon to burst",
     "timing": "bursts that arrive apart from each other",
     "channel estimation": "equalisers made from a noisy or outdated sounding",
-    "clipping": "peaks cut off by a converter or an amplifier; more back-off lowers it",
+    "clipping": "peaks cut off by a converter; more back-off lowers it",
+    "front end": "bent amplifier, unbalanced mixers, LO leakage; calibration, or another level",
     "quantisation": "steps of the converters; more bits, or a better use of full scale",
 }
 COLORS = dict(zip(MEANINGS, (MUTED, *PARTS), strict=False))

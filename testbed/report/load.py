@@ -155,13 +155,13 @@ def load_run(folder: Path | str) -> Run:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such run folder; give one that `airmeta run` has written")
-    evaluations = _read_rows(folder / "evaluations.jsonl")
+    evaluations = read_rows(folder / "evaluations.jsonl")
     return Run(
         folder=folder,
         config=_read_config(folder / "config.yaml"),
         manifest=_read_json(folder / "manifest.json") or {},
-        rounds=_read_rows(folder / "rounds.jsonl"),
-        timings=_read_rows(folder / "timings.jsonl"),
+        rounds=read_rows(folder / "rounds.jsonl"),
+        timings=read_rows(folder / "timings.jsonl"),
         evaluations=tuple(_evaluation(row, folder / "evaluations.jsonl") for row in evaluations),
         references=_references(folder / "references"),
         summary=_read_json(folder / "summary.json"),
@@ -233,7 +233,7 @@ def _read_json(path: Path) -> Row | None:
     return value
 
 
-def _read_rows(path: Path) -> tuple[Row, ...]:
+def read_rows(path: Path) -> tuple[Row, ...]:
     """JSON lines; a file that is not there yet has no rows."""
     if not path.exists():
         return ()

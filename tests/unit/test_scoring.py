@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import cycle
 
 import numpy as np
 import pytest
@@ -20,8 +21,8 @@ def spoil(monkeypatch):
     send = Device.send
 
     def install(change):
-        def spoilt(self, values, burst, equaliser):
-            return send(self, change(self, values), burst, equaliser)
+        def spoilt(self, values, *grant):
+            return send(self, change(self, values), *grant)
 
         monkeypatch.setattr(Device, "send", spoilt)
 
@@ -46,16 +47,29 @@ def test_without_faults_there_are_no_errors():
 
 
 @pytest.mark.parametrize("late", [0.1, -0.2])
-def test_late_devices(spoil, late):
+def test_devices_that_are_early_and_late(spoil, late):
+    sides = cycle((late, -late))
+
     def delay(device, values):
-        device._marks = [mark._replace(heard=mark.heard + late) for mark in device._marks]
+        off = next(sides)
+        device._marks = [mark._replace(heard=mark.heard + off) for mark in device._marks]
         return values
 
     spoil(delay)
-    errors, power = errors_and_power(1)
-    wanted = power * np.mean(np.abs(1 - np.exp(-2j * np.pi * CARRIERS * late / 256)) ** 2)
+    errors, power = errors_and_power(2)
+    wanted = 2 * power * np.mean(np.abs(1 - np.exp(-2j * np.pi * CARRIERS * late / 256)) ** 2)
     assert errors["timing"] == pytest.approx(wanted, rel=0.1)
     assert others(errors, "timing") < 0.1 * wanted
+
+
+def test_a_delay_common_to_all_is_taken_out(spoil):
+    def delay(device, values):
+        device._marks = [mark._replace(heard=mark.heard + 0.2) for mark in device._marks]
+        return values
+
+    spoil(delay)
+    errors, power = errors_and_power(3)
+    assert sum(errors.values()) < 1e-6 * power
 
 
 def test_a_turn_common_to_all_is_no_error(spoil):
@@ -138,19 +152,20 @@ def test_the_budget_sums_to_the_nmse(preset):
 
 
 @pytest.mark.parametrize(
-    ("cause", "mended"),
+    ("cause", "mended", "backoff_db"),
     [
-        ("quantisation", ("quantisation",)),
-        ("clipping", ("clipping", "nonlinearity")),
-        ("noise", ("noise",)),
-        ("phase noise", ("phase_noise",)),
+        ("quantisation", "quantisation", 10.0),
+        ("clipping", "clipping", 4.0),
+        ("front end", "nonlinearity", 10.0),
+        ("noise", "noise", 10.0),
+        ("phase noise", "phase_noise", 10.0),
     ],
 )
-def test_a_mended_fault_has_no_share(cause, mended):
-    faulty, whole = (bench_of(config(r=4, preset="pluto-tcxo")) for _ in range(2))
+def test_a_mended_fault_has_no_share(cause, mended, backoff_db):
+    cfg = config(r=4, preset="pluto-tcxo", backoff_db=backoff_db)
+    faulty, whole = (bench_of(cfg) for _ in range(2))
     preset = whole.preset
-    whole.preset = replace(preset, front_end=preset.front_end.without(*mended))
-    cfg = config(r=4, preset="pluto-tcxo")
+    whole.preset = replace(preset, front_end=preset.front_end.without(mended))
     before, after = (on_air(cfg, bench=bench)[1].errors for bench in (faulty, whole))
     assert before[cause] > 0
     assert after[cause] == 0
