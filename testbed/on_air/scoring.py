@@ -109,13 +109,13 @@ class Scorer:
         off = np.zeros((len(now.devices), layout.data_symbols))
         misjudged = self._misjudged(now)
         # What the receiver took out of the burst before anything else.
-        rotation = np.exp(-1j * heard.rotation)[:, None].astype(np.complex64)
-        common = rotation * delay_ramp(-heard.late, layout.numerology)
+        on_time = delay_ramp(-heard.late, layout.numerology)
+        common = np.exp(-1j * heard.rotation)[:, None].astype(np.complex64)
         for i, sent in packed.items():
             iq = self._render(
                 start, layout.length, self._mended[-1], [self._name_of(int(now.devices[i]))]
             )
-            arrived = now.receiver.carriers_of(iq)
+            arrived = now.receiver.carriers_of(iq) * on_time
             turns = np.angle(np.sum(np.conj(sent) * arrived, axis=1))
             straight = arrived * np.exp(-1j * turns)[:, None]
             shape = np.sum(np.conj(sent) * straight, axis=0)
@@ -128,7 +128,7 @@ class Scorer:
             turned = np.exp(1j * off[i]).astype(np.complex64)[:, None]
             as_judged = ideal * np.complex64(np.exp(1j * misjudged[i]))
             as_turned = ideal * turned
-            as_timed = as_turned * delay_ramp(delay - heard.late, layout.numerology)
+            as_timed = as_turned * delay_ramp(delay, layout.numerology)
             clean += ideal
             distorted += (as_judged - ideal) + (arrived[layout.data_rows] * common - as_timed)
             drifted += as_turned - as_judged
