@@ -41,6 +41,11 @@ def test_without_impairments_samples_equal_symbols(num_devices, fading):
     same_as_symbols(config(r=num_devices, snr_db=math.inf, fading=fading, preset="ideal"))
 
 
+def test_the_model_of_the_experiments_equals_symbols():
+    sections = {"sparsifier": {"density": 0.04}}
+    same_as_symbols(config(snr_db=math.inf, preset="ideal", sections=sections), dim=28_485)
+
+
 def test_several_bursts_equal_symbols():
     sections = {"compression": {"num_symbols": 24_001}, "sparsifier": {"density": 0.01}}
     cfg = config(r=3, snr_db=math.inf, preset="ideal", sections=sections)
