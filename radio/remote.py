@@ -28,6 +28,7 @@ from radio.wire import (
     MAX_SAMPLES,
     SAMPLE,
     Close,
+    Closed,
     Frames,
     Open,
     Receive,
@@ -191,6 +192,9 @@ class RadioServer:
         try:
             request = decode_request(frames)
             station = self._station(request.radio)
+            if isinstance(request.body, Close) and not station.is_held_by(peer):
+                self._send(peer, encode(Reply(request.number, None, Closed())))
+                return
             self._require_fit(station, peer, request)
         except WireError as error:
             self._refuse(peer, error.number, error)
@@ -218,7 +222,7 @@ class RadioServer:
         if isinstance(body, Open):
             if lease is not None:
                 raise RadioError(f"radio {station.name} is in use by another client; try later")
-        elif lease is None or lease.peer != peer:
+        elif lease is None or not station.is_held_by(peer):
             raise RadioError(f"radio {station.name} is not this client's; open it first")
         elif lease.busy:
             raise RadioError(f"radio {station.name} is at work; one request at a time")

@@ -85,6 +85,10 @@ class Station:
     worker: Worker
     lease: Lease | None = None
 
+    def is_held_by(self, peer: Peer) -> bool:
+        """Whether this client has the radio, by this connection."""
+        return self.lease is not None and self.lease.peer == peer
+
 
 @dataclass(frozen=True)
 class Job:

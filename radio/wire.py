@@ -104,7 +104,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Closed:
-    """The radio is muted, and free for others."""
+    """The client has the radio no longer; if it had, the radio was muted."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def encode(message: Request | Reply) -> list[bytes | memoryview]:
     if len(text) > MAX_HEADER:
         raise WireError(f"a header of {len(text)} bytes exceeds the {MAX_HEADER} there may be")
     iq = getattr(message.body, "iq", None)
-    return [text] if iq is None else [text, np.ascontiguousarray(iq, SAMPLE).data]
+    return [text] if iq is None else [text, np.ascontiguousarray(iq, SAMPLE).view(np.uint8).data]
 
 
 def decode_request(frames: Frames) -> Request:

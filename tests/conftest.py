@@ -36,8 +36,8 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Se
     """Start a process that serves radios, given as name=URI; ended with the tests."""
     served: list[Served] = []
 
-    def start(radios: dict[str, str], **options: object) -> Served:
-        uri = f"zmq+ipc://{tmp_path_factory.mktemp('served')}/radios"
+    def start(radios: dict[str, str], uri: str | None = None, **options: object) -> Served:
+        uri = uri or f"zmq+ipc://{tmp_path_factory.mktemp('served')}/radios"
         texts = (uri, json.dumps(radios), json.dumps(options))
         process = subprocess.Popen([sys.executable, "-c", SERVE, *texts], cwd=ROOT)
         served.append(Served(uri, process))

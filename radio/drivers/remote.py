@@ -8,8 +8,6 @@ keys ``keys`` and ``server``, files of `zmq.auth`: one's own ``.key_secret`` and
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import TypeVar
@@ -74,7 +72,6 @@ class RemoteRadio(Radio):
         keys: Keys | None = None,
         server_key: str | None = None,
         timeout_s: float = TIMEOUT_S,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Connect and open the radio.
 
@@ -94,7 +91,7 @@ class RemoteRadio(Radio):
         if (keys is None) != (server_key is None):
             raise RadioError(f"{uri}: a server with keys needs both keys and server")
         self._where, self._name = str(uri), name
-        self._timeout_s, self._clock = timeout_s, clock
+        self._timeout_s = timeout_s
         self._numbers = count(1)
         self._fault: str | None = None
         self._is_open = True
@@ -198,7 +195,6 @@ class RemoteRadio(Radio):
         """Send a request and wait for its reply."""
         number = next(self._numbers)
         frames = encode(Request(number, self._name, body))
-        until = self._clock() + patience_s
         try:
             if self._events.poll(0):
                 raise self._lost()
@@ -206,18 +202,17 @@ class RemoteRadio(Radio):
             poller = zmq.Poller()
             poller.register(self._socket, zmq.POLLIN)
             poller.register(self._events, zmq.POLLIN)
-            while True:
-                ready = dict(poller.poll(max(0, math.ceil(1e3 * (until - self._clock())))))
-                # What the server said before it went still counts.
-                if self._socket in ready:
-                    received = self._socket.recv_multipart(copy=False)
-                    reply = decode_reply([frame.buffer for frame in received])
-                    if reply.number == number:
-                        return reply
-                    raise self._gone(f"answered request {reply.number}, not {number}")
-                if ready:
-                    raise self._lost()
+            ready = dict(poller.poll(math.ceil(1e3 * patience_s)))
+            if not ready:
                 raise self._gone(f"does not answer within {patience_s:.3g} s")
+            # What the server said before it went still counts.
+            if self._socket not in ready:
+                raise self._lost()
+            received = self._socket.recv_multipart(copy=False)
+            reply = decode_reply([frame.buffer for frame in received])
+            if reply.number != number:
+                raise self._gone(f"answered request {reply.number}, not {number}")
+            return reply
         except WireError as error:
             raise self._gone(f"sent what is no message: {error}") from error
         except BaseException:
