@@ -18,6 +18,7 @@ from radio.registry import RadioUri
 _log = logging.getLogger(__name__)
 
 TRANSPORTS = ("zmq+ipc", "zmq+tcp")
+EXAMPLE = "zmq+tcp://127.0.0.1:5555"
 ZAP = "inproc://zeromq.zap.01"  # where libzmq asks; ZeroMQ RFC 27
 
 
@@ -95,9 +96,6 @@ def endpoint(uri: RadioUri) -> str:
     if uri.scheme not in TRANSPORTS or not uri.address:
         raise RadioError(f"{uri} is no address; one looks like zmq+ipc:///tmp/x or {EXAMPLE}")
     return f"{uri.scheme.removeprefix('zmq+')}://{uri.address}"
-
-
-EXAMPLE = "zmq+tcp://127.0.0.1:5555"
 
 
 def require_private(uri: RadioUri) -> None:

@@ -125,7 +125,7 @@ class RadioServer:
             self._finish_jobs()
             self._see_off()
             for _ in range(BATCH):
-                if not self._router.poll(0):
+                if not _has_message(self._router):
                     break
                 identity, *frames = self._router.recv_multipart(copy=False)
                 # Before this: the kernel may have given the newcomer the number of one who left.
@@ -256,7 +256,7 @@ class RadioServer:
 
     def _see_off(self) -> None:
         """Take back the radios of clients whose connection has ended."""
-        while self._departures.poll(0):
+        while _has_message(self._departures):
             event = parse_monitor_message(self._departures.recv_multipart())
             for station in self._stations.values():
                 if station.lease and station.lease.peer.connection == int(event["value"]):
@@ -283,6 +283,11 @@ class RadioServer:
         # A bell that is full has been rung, and one that is closed is nobody's.
         with contextlib.suppress(OSError):
             self._ringer.send(b"!")
+
+
+def _has_message(socket: zmq.Socket[bytes]) -> bool:
+    """As `socket.poll(0)`, but without making a poller for it, which takes time."""
+    return bool(int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
 
 
 def _free_path(uri: RadioUri) -> Path | None:

@@ -98,6 +98,9 @@ class RemoteRadio(Radio):
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         self._events = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self._poller = zmq.Poller()
+        self._poller.register(self._socket, zmq.POLLIN)
+        self._poller.register(self._events, zmq.POLLIN)
         try:
             self._connect(endpoint(uri), keys, server_key)
             reply = self._request(Open(), timeout_s)
@@ -199,10 +202,7 @@ class RemoteRadio(Radio):
             if self._events.poll(0):
                 raise self._lost()
             self._socket.send_multipart(frames, zmq.DONTWAIT, copy=False)
-            poller = zmq.Poller()
-            poller.register(self._socket, zmq.POLLIN)
-            poller.register(self._events, zmq.POLLIN)
-            ready = dict(poller.poll(math.ceil(1e3 * patience_s)))
+            ready = dict(self._poller.poll(math.ceil(1e3 * patience_s)))
             if not ready:
                 raise self._gone(f"does not answer within {patience_s:.3g} s")
             # What the server said before it went still counts.

@@ -358,7 +358,7 @@ def test_only_known_keys_get_something(tmp_path, caplog):
         opened.append(LoopbackRadio())
         return opened[-1]
 
-    options = f"server={tmp_path}/server.key&timeout_s=1"
+    options = f"server={tmp_path}/server.key"
     with serving({"a": fresh}, "zmq+tcp://0.0.0.0:*", keys=server, clients=[d3.public]) as served:
         uri = served.uri.replace("0.0.0.0", "127.0.0.1")
         with open_radio(f"{uri}?keys={tmp_path}/d3.key_secret&{options}") as radio:
