@@ -15,7 +15,7 @@ import torch
 
 from benchmarks.table import Table
 
-NAMES = ("maml", "oamp", "nmse", "topk", "engine", "air", "sync", "on_air")
+NAMES = ("maml", "oamp", "nmse", "topk", "engine", "air", "sync", "on_air", "remote")
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 

@@ -103,10 +103,14 @@ class Driver:
     needs: Needs | None = None
 
 
+PYZMQ = Needs("zmq", "pip install pyzmq")
+
 DRIVERS: dict[str, Driver] = {
     "file": Driver("radio.drivers.file", "open_file"),
     "loopback": Driver("radio.drivers.loopback", "open_loopback"),
     "sim": Driver("sim_fallback.sim_radio", "open_sim"),
+    "zmq+ipc": Driver("radio.drivers.remote", "open_remote", PYZMQ),
+    "zmq+tcp": Driver("radio.drivers.remote", "open_remote", PYZMQ),
 }
 
 

@@ -1,4 +1,56 @@
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
 import pytest
+
+ROOT = Path(__file__).parents[1]
+SERVE = """
+import json, signal, sys
+from functools import partial
+from radio.registry import open_radio
+from radio.remote import RadioServer
+
+told = []
+signal.signal(signal.SIGTERM, lambda *_: told.append(1))
+radios = {name: partial(open_radio, uri) for name, uri in json.loads(sys.argv[2]).items()}
+with RadioServer(radios, sys.argv[1], **json.loads(sys.argv[3])) as server:
+    server.serve(lambda: bool(told), poll_s=0.05)
+"""
+
+
+@dataclass(frozen=True)
+class Served:
+    """Radios served by another process."""
+
+    uri: str
+    process: subprocess.Popen[bytes]
+
+
+@pytest.fixture(scope="session")
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Served]]:
+    """Start a process that serves radios, given as name=URI; ended with the tests."""
+    served: list[Served] = []
+
+    def start(radios: dict[str, str], uri: str | None = None, **options: object) -> Served:
+        uri = uri or f"zmq+ipc://{tmp_path_factory.mktemp('served')}/radios"
+        texts = (uri, json.dumps(radios), json.dumps(options))
+        process = subprocess.Popen([sys.executable, "-c", SERVE, *texts], cwd=ROOT)
+        served.append(Served(uri, process))
+        return served[-1]
+
+    yield start
+    for each in served:
+        each.process.terminate()
+    for each in served:
+        each.process.wait(20)
+        # A server that was told to end leaves nothing; one that was killed cannot tidy up.
+        path = Path(each.uri.removeprefix("zmq+ipc://"))
+        assert each.process.returncode == -signal.SIGKILL or not path.exists()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -2,6 +2,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from radio.limits import LimitedRadio, Limits
 from radio.recording import RecordingRadio
 from radio.registry import open_radio
 
-BUILT_IN = ("loopback", "file", "sim", "sim-pluto", "limited", "recording")
+BUILT_IN = ("loopback", "file", "sim", "sim-pluto", "limited", "recording", "remote", "remote-sim")
 AIRS = count()
 ANYTHING = Limits(
     bands=(Range(1.0, 1e12),),
@@ -49,6 +50,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("backend", [*BUILT_IN, *uris], indirect=True)
 
 
+@pytest.fixture(scope="session")
+def remote(serve: Callable[..., Any]) -> str:
+    """Where another process serves loopback radios that do not know each other."""
+    return serve({f"r{i}": "loopback://?delay=100" for i in range(2)}).uri
+
+
+@pytest.fixture(scope="session")
+def remote_sim(serve: Callable[..., Any]) -> str:
+    """Where another process serves the radio of one air twice."""
+    return serve({f"r{i}": "sim://conformance?name=d0" for i in range(2)}, serial=True).uri
+
+
 @pytest.fixture
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
     match request.param:
@@ -67,6 +80,10 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
             return Backend(lambda: LimitedRadio(open_radio("loopback://"), ANYTHING))
         case "recording":
             return Backend(lambda: RecordingRadio(open_radio("loopback://")))
+        case "remote" | "remote-sim" as kind:
+            # A radio has one client: who opens a second one gets the other.
+            served, turn = request.getfixturevalue(kind.replace("-", "_")), count()
+            return Backend(lambda: open_radio(f"{served}?name=r{next(turn) % 2}"))
         case uri:
             return Backend(lambda: open_radio(uri), virtual_time=False)
 

@@ -1,0 +1,403 @@
+import threading
+from contextlib import contextmanager
+from itertools import islice
+
+import numpy as np
+import pytest
+import zmq
+import zmq.auth
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.fuzz_remote import attacked, malformed
+from radio.api import RadioError, RadioSettings
+from radio.drivers.loopback import LoopbackRadio
+from radio.drivers.remote import RemoteRadio
+from radio.keys import Keys, endpoint, read_keys
+from radio.registry import RadioUri, open_radio
+from radio.remote import RadioServer
+from radio.wire import (
+    MAX_SAMPLES,
+    Now,
+    Open,
+    Receive,
+    Refused,
+    Reply,
+    Request,
+    decode_reply,
+    encode,
+)
+
+BURST = np.full(100, 0.25, np.complex64)
+
+
+class GatedRadio(LoopbackRadio):
+    """A cable whose captures wait for a gate."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate, self.waiting, self.closed = (threading.Event() for _ in range(3))
+
+    def receive(self, n, at=None):
+        self.waiting.set()
+        assert self.gate.wait(10)
+        return super().receive(n, at)
+
+    def close(self):
+        super().close()
+        self.closed.set()
+
+
+class FaultyRadio(LoopbackRadio):
+    closed = False
+
+    def now(self):
+        raise ZeroDivisionError("a fault of the driver")
+
+    def close(self):
+        super().close()
+        self.closed = True
+
+
+@contextmanager
+def serving(radios, uri, **options):
+    stop = threading.Event()
+    with RadioServer(radios, uri, **options) as server:
+        thread = threading.Thread(target=server.serve, args=(stop.is_set, 0.02))
+        thread.start()
+        try:
+            yield server
+        finally:
+            stop.set()
+            thread.join()
+
+
+@pytest.fixture
+def where(tmp_path):
+    return f"zmq+ipc://{tmp_path}/r"
+
+
+@contextmanager
+def raw(uri):
+    """Talk to a server without its client."""
+    with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
+        dealer.linger = 0
+        dealer.connect(endpoint(RadioUri.parse(uri)))
+
+        def say(*frames, patience_s=5):
+            dealer.send_multipart(frames)
+            assert dealer.poll(1_000 * patience_s), "no answer in time"
+            return decode_reply(dealer.recv_multipart())
+
+        yield say
+
+
+def test_a_radio_without_a_name_is_the_only_one(where):
+    with serving({"a": LoopbackRadio}, where), open_radio(where) as radio:
+        assert radio.now() == 0
+    with serving({"a": LoopbackRadio, "b": LoopbackRadio}, where):
+        with pytest.raises(RadioError, match="no radio without a name is served here, but a, b"):
+            open_radio(where)
+        with pytest.raises(RadioError, match="no radio c is served here, but a, b"):
+            open_radio(f"{where}?name=c")
+
+
+def test_settings_and_refusals_are_those_of_the_radio(where):
+    with serving({"a": LoopbackRadio}, where), open_radio(where) as radio:
+        want = RadioSettings(tx_gain_db=-1 / 3, rx_gain_db=0.1)
+        assert radio.configure(want) == radio.settings == want
+        assert radio.caps == LoopbackRadio().caps
+        radio.receive(100)
+        with pytest.raises(RadioError) as far:
+            radio.receive(10, at=99)
+        with LoopbackRadio() as near, pytest.raises(RadioError) as local:
+            near.receive(100)
+            near.receive(10, at=99)
+        assert str(far.value) == str(local.value)
+        assert radio.now() == 100
+
+
+def test_one_client_at_a_time(where):
+    with serving({"a": LoopbackRadio}, where), open_radio(where) as first:
+        first.receive(10)
+        with pytest.raises(RadioError, match="radio a is in use by another client"):
+            open_radio(where)
+        assert first.now() == 10
+        first.close()
+        with open_radio(where) as second:
+            assert second.now() == 0
+
+
+def test_a_client_whose_connection_ends_leaves_its_radio_muted(where):
+    radios = []
+
+    def fresh():
+        radios.append(GatedRadio())
+        return radios[-1]
+
+    with serving({"a": fresh}, where):
+        client = open_radio(where)
+        client.transmit(BURST, at=1_000)
+        assert radios[0]._pending
+        client._disconnect()
+        assert radios[0].closed.wait(5)
+        assert not radios[0]._pending
+        with open_radio(where) as again:
+            assert again.now() == 0
+        assert len(radios) == 2
+
+
+def test_independent_radios_do_not_wait_for_each_other(where):
+    slow = GatedRadio()
+    with (
+        serving({"slow": lambda: slow, "fast": LoopbackRadio}, where),
+        open_radio(f"{where}?name=slow") as waits,
+        open_radio(f"{where}?name=fast") as goes_on,
+    ):
+        capture = threading.Thread(target=waits.receive, args=(10,))
+        capture.start()
+        assert slow.waiting.wait(5)
+        assert goes_on.receive(20).iq.size == 20
+        assert capture.is_alive()
+        slow.gate.set()
+        capture.join()
+
+
+def test_radios_of_one_air_take_turns(where):
+    threads = set()
+
+    class Seen(LoopbackRadio):
+        def now(self):
+            threads.add(threading.get_ident())
+            return super().now()
+
+    for serial, expected in ((True, 1), (False, 2)):
+        threads.clear()
+        with (
+            serving({"a": Seen, "b": Seen}, where, serial=serial),
+            open_radio(f"{where}?name=a") as a,
+            open_radio(f"{where}?name=b") as b,
+        ):
+            a.now(), b.now()
+        assert len(threads) == expected
+
+
+def test_closing_mutes_a_radio_that_hangs(where):
+    stuck = GatedRadio()
+    with serving({"a": lambda: stuck}, where, grace_s=0.05), raw(where) as say:
+        say(*encode(Request(1, None, Open())))
+        stuck.transmit(BURST, at=1_000)
+        frames = encode(Request(2, None, Receive(10, None)))
+        with pytest.raises(AssertionError, match="no answer in time"):
+            say(*frames, patience_s=0.2)
+        assert stuck.waiting.wait(5)
+    assert stuck.closed.is_set()
+    assert not stuck._pending
+    stuck.gate.set()
+
+
+def test_a_radio_that_breaks_is_closed_and_the_others_go_on(where, caplog):
+    broken = FaultyRadio()
+    with (
+        serving({"a": lambda: broken, "b": LoopbackRadio}, where),
+        open_radio(f"{where}?name=b") as other,
+    ):
+        radio = open_radio(f"{where}?name=a")
+        with pytest.raises(RadioError, match=r"radio a failed.*ZeroDivisionError: a fault of"):
+            radio.now()
+        with pytest.raises(RadioError, match="radio a is not this client's; open it first"):
+            radio.receive(10)
+        radio.close()
+        assert other.now() == 0
+    assert broken.closed
+    assert "radio a failed" in caplog.text
+
+
+def test_a_radio_that_cannot_be_opened_is_free_for_the_next(where):
+    with serving({"a": lambda: open_radio("loopback://?delay=-1")}, where):
+        for _ in range(2):
+            with pytest.raises(RadioError, match="delay is 0 samples or more"):
+                open_radio(where)
+
+
+def test_captures_that_keep_a_radio_too_long_are_refused(where):
+    with serving({"a": LoopbackRadio}, where, max_wait_s=0.01), open_radio(where) as radio:
+        for n, at in ((10_001, None), (10, 10_000), (MAX_SAMPLES, None)):
+            with pytest.raises(RadioError, match=r"allows|exceed"):
+                radio.receive(n, at)
+        with pytest.raises(RadioError, match=f"exceed the {MAX_SAMPLES}"):
+            radio.receive(MAX_SAMPLES + 1)
+        assert radio.now() == 0
+        assert radio.receive(10_000).first_sample == 0
+
+
+def test_only_who_opened_it_uses_a_radio(where):
+    with serving({"a": LoopbackRadio}, where), open_radio(where) as radio, raw(where) as say:
+        assert "not this client's" in say(*encode(Request(3, "a", Now()))).body.text
+        assert say(b"nonsense").number is None
+        assert radio.now() == 0
+
+
+def test_a_message_too_large_ends_the_connection(where):
+    radio = GatedRadio()
+    with serving({"a": lambda: radio}, where), zmq.Context() as context:
+        with context.socket(zmq.DEALER) as dealer:
+            dealer.linger = 0
+            dealer.connect(endpoint(RadioUri.parse(where)))
+            dealer.send_multipart(encode(Request(1, "a", Open())))
+            assert dealer.poll(5_000)
+            dealer.send(bytes(8 * MAX_SAMPLES + 1), copy=False)
+            assert radio.closed.wait(10)
+        with raw(where) as say:
+            assert isinstance(say(b"x").body, Refused)
+
+
+def test_malformed_messages_change_nothing():
+    with attacked() as (send, check):
+        for frames in islice(malformed(seed=1), 300):
+            send(frames)
+        check()
+
+
+@given(messages=st.lists(st.lists(st.binary(max_size=60), min_size=1, max_size=3), max_size=20))
+def test_bytes_at_random_are_refused(random_bytes, messages):
+    send, check = random_bytes
+    for frames in messages:
+        send(frames)
+    check()
+
+
+@pytest.fixture(scope="module")
+def random_bytes():
+    with attacked() as pair:
+        yield pair
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [b"nonsense"],
+        encode(Reply(99, None, Refused("late"))),
+        encode(Request(2, None, Now())),
+    ],
+)
+def test_a_server_that_answers_nonsense_is_given_up(where, frames):
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as server:
+        server.linger = 0
+        server.bind(endpoint(RadioUri.parse(where)))
+
+        def answer():
+            identity, *_ = server.recv_multipart()
+            server.send_multipart([identity, *frames])
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(RadioError, match=r"server at zmq\+ipc.* (sent what|answered)"):
+            open_radio(where)
+        thread.join()
+
+
+def test_a_server_that_is_not_there_is_named(where):
+    with pytest.raises(RadioError, match=r"zmq.ipc:///.*/r.* does not answer within 0.05 s"):
+        open_radio(f"{where}?timeout_s=0.05")
+
+
+@pytest.mark.parametrize(
+    ("uri", "why"),
+    [
+        ("zmq+tcp://0.0.0.0:*", "reached from other machines: give keys"),
+        ("zmq+tcp://*:5555", "reached from other machines"),
+        ("zmq+tcp://192.0.2.1:5555", "reached from other machines"),
+        ("zmq+tcp://eth0:5555", "reached from other machines"),
+        ("zmq+tcp://[::]:5555", "reached from other machines"),
+        ("zmq+tcp://127.0.0.1", "no radio can be served|reached"),
+        ("zmq+ipc://", "is no address"),
+        ("zmq+ipc:///no/such/folder/r", "no radio can be served"),
+        ("ipc:///tmp/r", "is no address"),
+    ],
+)
+def test_wrong_addresses_are_refused(uri, why):
+    with pytest.raises(RadioError, match=why):
+        RadioServer({"a": LoopbackRadio}, uri)
+
+
+def test_files_and_living_servers_are_left_alone(where, tmp_path):
+    (tmp_path / "r").write_text("mine")
+    with pytest.raises(RadioError, match="is a file already"):
+        RadioServer({"a": LoopbackRadio}, where)
+    assert (tmp_path / "r").read_text() == "mine"
+    (tmp_path / "r").unlink()
+    with serving({"a": LoopbackRadio}, where), open_radio(where) as radio:
+        assert (tmp_path / "r").stat().st_mode & 0o777 == 0o600
+        with pytest.raises(RadioError, match="another server is at"):
+            RadioServer({"a": LoopbackRadio}, where)
+        assert radio.now() == 0
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_over_tcp_on_this_machine(host):
+    try:
+        server = serving({"a": LoopbackRadio}, f"zmq+tcp://{host}:*")
+        with server as served, open_radio(served.uri) as radio:
+            assert radio.transmit(BURST).started_at == 0
+            np.testing.assert_array_equal(radio.receive(100).iq, BURST)
+    except RadioError as error:
+        if host == "[::1]" and "no radio can be served" in str(error):
+            pytest.skip("this machine has no IPv6")
+        raise
+
+
+def test_only_known_keys_get_something(tmp_path, caplog):
+    for name in ("server", "d3", "stranger"):
+        zmq.auth.create_certificates(tmp_path, name)
+    server, d3 = (read_keys(tmp_path / f"{name}.key_secret") for name in ("server", "d3"))
+    opened = []
+
+    def fresh():
+        opened.append(LoopbackRadio())
+        return opened[-1]
+
+    options = f"server={tmp_path}/server.key"
+    with serving({"a": fresh}, "zmq+tcp://0.0.0.0:*", keys=server, clients=[d3.public]) as served:
+        uri = served.uri.replace("0.0.0.0", "127.0.0.1")
+        with open_radio(f"{uri}?keys={tmp_path}/d3.key_secret&{options}") as radio:
+            assert radio.now() == 0
+        assert not caplog.records
+        wrong = f"server={tmp_path}/stranger.key&timeout_s=1"
+        for keys in (
+            f"?keys={tmp_path}/stranger.key_secret&{options}",
+            f"?keys={tmp_path}/d3.key_secret&{wrong}",
+            "?timeout_s=1",
+        ):
+            with pytest.raises(RadioError, match=r"does not answer|does not accept"):
+                open_radio(uri + keys)
+        assert len(opened) == 1
+        stranger = read_keys(tmp_path / "stranger.key_secret").public
+        assert f"127.0.0.1 with key {stranger}" in caplog.text
+
+
+def test_wrong_keys_are_named(tmp_path, where):
+    zmq.auth.create_certificates(tmp_path, "d3")
+    (tmp_path / "empty").write_text("")
+    for name, why in (
+        ("none", "no keys can be read"),
+        ("empty", "no keys can be read"),
+        ("d3.key", "holds no secret key"),
+    ):
+        with pytest.raises(RadioError, match=why):
+            open_radio(f"{where}?keys={tmp_path}/{name}&server={tmp_path}/d3.key")
+    with pytest.raises(RadioError, match="needs both keys and server"):
+        open_radio(f"{where}?server={tmp_path}/d3.key")
+    one, other = Keys.make(), Keys.make()
+    with pytest.raises(ValueError, match="does not belong"):
+        Keys(one.public, other.secret)
+    with pytest.raises(ValueError, match="40 characters of z85"):
+        Keys("short", one.secret)
+    assert one.secret not in repr(one)
+
+
+@pytest.mark.parametrize("timeout_s", [0.0, -1.0, float("nan"), float("inf")])
+def test_timeouts_are_positive(where, timeout_s):
+    with pytest.raises(RadioError, match="timeout_s should be above 0"):
+        RemoteRadio(RadioUri.parse(where), timeout_s=timeout_s)
