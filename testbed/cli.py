@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,14 +14,16 @@ from rich.console import Console
 
 from fl_core.errors import InputError
 from fl_core.tasks import omniglot
-from radio.api import RadioError
+from radio.api import Radio, RadioError
+from radio.registry import open_radio
 from testbed import doctor as doctor_checks
 from testbed import experiment_file, tables
 from testbed.evaluate import evaluate_run
 from testbed.on_air.replay import replay_run
 from testbed.report.html import write_report
 from testbed.report.sweep import write_sweep_report
-from testbed.runs import RunResult, run_with_references
+from testbed.runs import RunResult, run_with_references, stop_after_round
+from testbed.serving import serving, virtual_radios
 from testbed.sweep import SWEEP_FILE, Sweep
 from testbed.workers import WorkerLostError, one_thread
 
@@ -41,6 +45,16 @@ Overrides = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print the figures as JSON on stdout.")]
 Out = Annotated[Path | None, typer.Option(help="Folder to write; default runs/NAME.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where the run was stopped.")]
+
+At = Annotated[str, typer.Option(help="Address: zmq+ipc://PATH or zmq+tcp://HOST:PORT.")]
+KeyFile = Annotated[Path | None, typer.Option(help="Secret key of this end (*.key_secret).")]
+KeyFiles = Annotated[
+    list[Path] | None, typer.Option(help="Public key of one who may come; again for more.")
+]
+EVERYBODY_HERE = "zmq+tcp://127.0.0.1:*"
+
+radio_app = typer.Typer(help="Radios by themselves.", no_args_is_help=True)
+app.add_typer(radio_app, name="radio")
 
 RUN_EXAMPLE = "Example: `airmeta run demo rounds=60 channel.snr_db=10 --out runs/noisy`"
 
@@ -145,6 +159,34 @@ def report(
         console.print(f"report: {path}")
 
 
+@app.command(epilog="Example: `airmeta air demo --at zmq+ipc:///tmp/lab`")
+def air(
+    experiment: Annotated[str, typer.Argument(help="A shipped name or the path of a .yaml file.")],
+    overrides: Overrides = None,
+    at: At = EVERYBODY_HERE,
+    keys: KeyFile = None,
+    allow: KeyFiles = None,
+    as_json: Json = False,
+) -> None:
+    """Serve the virtual air of an experiment to other processes, a radio for each node."""
+    config = experiment_file.read(experiment).config([*(overrides or []), "uplink=iq"])
+    _serve(virtual_radios(config), at, keys, allow, True, as_json)
+
+
+@radio_app.command(
+    name="serve", epilog="Example: `airmeta radio serve loopback:// --at zmq+tcp://127.0.0.1:5555`"
+)
+def serve_radio(
+    uri: Annotated[str, typer.Argument(help="The radio, as `sim://air?name=d3`.")],
+    at: At = EVERYBODY_HERE,
+    keys: KeyFile = None,
+    allow: KeyFiles = None,
+    as_json: Json = False,
+) -> None:
+    """Serve one radio to another process, host or interpreter."""
+    _serve({"radio": partial(open_radio, uri)}, at, keys, allow, False, as_json)
+
+
 @app.command(epilog="Example: `airmeta doctor`")
 def doctor(as_json: Json = False) -> None:
     """Check this machine: what is there, what is missing, how to get it."""
@@ -195,6 +237,29 @@ def main() -> None:
     except OSError as error:
         messages.print(f"airmeta: {error}; `--resume` goes on from the last checkpoint")
         sys.exit(1)
+
+
+def _serve(
+    radios: Mapping[str, Callable[[], Radio]],
+    at: str,
+    keys: Path | None,
+    allow: list[Path] | None,
+    serial: bool,
+    as_json: bool,
+) -> None:
+    with (
+        stop_after_round() as stop,
+        serving(radios, at, keys, allow or [], serial) as server,
+    ):
+        uris = [f"{server.uri}?name={name}" for name in radios]
+        if as_json:
+            _print_json({"radios": uris})
+        else:
+            for uri in uris:
+                console.print(uri, soft_wrap=True, highlight=False)
+            console.print("Ctrl-C ends it")
+        sys.stdout.flush()
+        server.serve(stop)
 
 
 def _progress(as_json: bool) -> Console:

@@ -85,13 +85,16 @@ class VirtualBench:
             sync_beacons=self._config.iq.sync_beacons,
         )
 
+    def air(self) -> Air:
+        """A new air, at its beginning."""
+        # Scores are made after the data, of the sounding before the grants.
+        longest = max(leg.length for leg in self.timeline().legs(self.link.sounding_life_s))
+        return Air(self.scene(), history_s=0.5 + longest / self._numerology.sample_rate_hz)
+
     @contextmanager
     def open(self, folder: FilePath) -> Iterator[Bench]:
         """Set the air up and open its radios by URI."""
-        # Scores are made after the data, of the sounding before the grants.
-        longest = max(leg.length for leg in self.timeline().legs(self.link.sounding_life_s))
-        history_s = 0.5 + longest / self._numerology.sample_rate_hz
-        air = Air(self.scene(), history_s=history_s)
+        air = self.air()
         with ExitStack() as stack:
             name = stack.enter_context(publish(air))
             settings = RadioSettings(

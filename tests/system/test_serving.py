@@ -1,0 +1,121 @@
+"""Radios served by `airmeta air` and `airmeta radio serve`, opened by this process."""
+
+import json
+import signal
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from radio.api import RadioError, RadioSettings
+from radio.keys import Keys
+from radio.registry import open_radio
+from sim_fallback.airs import publish
+from testbed.config import ExperimentConfig
+from testbed.on_air.uplink import IQUplink
+from testbed.on_air.virtual_bench import RECEIVER, VirtualBench, name_of
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = {
+    "name": "served",
+    "uplink": "iq",
+    "model": {"name": "mlp", "width": 8},
+    "task": {"family": "sinusoid"},
+    "devices": {"num_devices": 3, "num_active": 3, "num_new": 2},
+}
+
+
+@pytest.fixture
+def airmeta_process(tmp_path):
+    """Start `airmeta ...` as a process that prints JSON and then serves; ended with the test."""
+    started = []
+
+    def start(*arguments):
+        command = [sys.executable, "-m", "testbed", *map(str, arguments), "--json"]
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        started.append(process)
+        lines = []
+        while not lines or lines[-1] != "}\n":
+            line = process.stdout.readline()
+            assert line, process.stderr.read()
+            lines.append(line)
+        return json.loads("".join(lines))["radios"], process
+
+    yield start
+    for process in started:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+        assert process.returncode == 0
+
+
+def one_round(bench, uri_of):
+    """A round over radios opened by URI."""
+    with ExitStack() as stack:
+
+        def opened(name):
+            radio = stack.enter_context(open_radio(uri_of(name)))
+            radio.configure(
+                RadioSettings(bench.link.carrier_hz, rx_gain_db=bench.levels.rx_gain_db)
+            )
+            return radio
+
+        radios = {i: opened(name_of(i)) for i in range(3)}
+        uplink = IQUplink(opened(RECEIVER), radios.__getitem__, bench.link, bench.timeline())
+        devices = np.arange(3)
+        gains = uplink.sound(0, devices)
+        symbols = np.random.default_rng(0).standard_normal((3, 400), np.float32)
+        return gains, uplink.transmit(0, devices, symbols.astype(np.complex64))
+
+
+def test_a_round_over_a_served_air_is_the_round_in_one_process(airmeta_process, tmp_path):
+    config = ExperimentConfig.model_validate(SETTINGS)
+    bench = VirtualBench(config, 400, np.ones(3))
+    with publish(bench.air()) as air:
+        wanted_gains, wanted = one_round(bench, lambda name: f"sim://{air}?name={name}")
+    experiment = tmp_path / "served.yaml"
+    experiment.write_text(json.dumps(SETTINGS))
+    at = f"zmq+ipc://{tmp_path}/air"
+    radios, _ = airmeta_process("air", experiment, "compression.num_symbols=60", "--at", at)
+    assert radios == [f"{at}?name={name}" for name in ("rx", "d0", "d1", "d2")]
+    gains, got = one_round(bench, lambda name: f"{at}?name={name}")
+    np.testing.assert_array_equal(gains, wanted_gains)
+    np.testing.assert_array_equal(got.symbols, wanted.symbols)
+    assert got.noise_var == wanted.noise_var
+
+
+def test_one_radio_is_served_to_those_with_a_key(airmeta_process, tmp_path):
+    server, client, stranger = (Keys.make() for _ in range(3))
+    for name, keys in (("server", server), ("client", client), ("stranger", stranger)):
+        secret = f'curve\n    public-key = "{keys.public}"\n    secret-key = "{keys.secret}"\n'
+        public = f'curve\n    public-key = "{keys.public}"\n'
+        for path, text in ((f"{name}.key_secret", secret), (f"{name}.key", public)):
+            (tmp_path / path).write_text(f"metadata\n{text}")
+    options = ("--keys", tmp_path / "server.key_secret", "--allow", tmp_path / "client.key")
+    (uri,), _ = airmeta_process("radio", "serve", "loopback://?delay=3", *options)
+    ends = f"&server={tmp_path / 'server.key'}&timeout_s=2"
+    with open_radio(f"{uri}&keys={tmp_path / 'client.key_secret'}{ends}") as radio:
+        radio.transmit(np.ones(5, np.complex64), at=10)
+        np.testing.assert_array_equal(np.flatnonzero(radio.receive(30, at=0).iq), np.arange(13, 18))
+    with pytest.raises(RadioError):
+        open_radio(f"{uri}&keys={tmp_path / 'stranger.key_secret'}{ends}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("air", "demo", "--at", "zmq+tcp://0.0.0.0:*"), "key"),
+        (("air", "demo", "--at", "tcp://127.0.0.1:5555"), "zmq+tcp"),
+        (("air", "demo", "scheme=ideal"), "scheme"),
+        (("radio", "serve", "loopback://", "--keys", "/nowhere"), "/nowhere"),
+    ],
+)
+def test_what_cannot_be_served_is_refused(airmeta, arguments, message):
+    code, _, err = airmeta(*arguments)
+    assert code == 2
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
