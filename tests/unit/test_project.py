@@ -9,7 +9,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 # Conda's name where it differs from pip's.
-CONDA_NAMES = {"torch": "pytorch"}
+CONDA_NAMES = {"torch": "pytorch", "msgpack": "msgpack-python"}
 
 
 def pins(requirements):
