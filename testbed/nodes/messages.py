@@ -88,7 +88,7 @@ def rules(kind: type) -> dict[str, Rule]:
 
 
 @cache
-def most_bytes(kinds: Kinds) -> int:
+def largest(kinds: Kinds) -> int:
     """Size of the largest message of these kinds."""
     return max(
         _map_size(rules(kind)) + _map_size(rules(Message)) + len("version kind body") + 16 + 64
@@ -120,10 +120,8 @@ def decode(data: bytes, kinds: Kinds) -> Message:
     Raises:
         MessageError: the bytes are no valid message of these kinds.
     """
-    if len(data) > most_bytes(kinds):
-        raise MessageError(
-            f"{len(data)} bytes; there is no message of more than {most_bytes(kinds)}"
-        )
+    if len(data) > largest(kinds):
+        raise MessageError(f"{len(data)} bytes; there is no message of more than {largest(kinds)}")
     envelope = _unpacked(data)
     if not isinstance(envelope, dict):
         raise MessageError(f"should be a map, is {shown(envelope)}")
