@@ -19,6 +19,7 @@ from radio.registry import open_radio
 from testbed import doctor as doctor_checks
 from testbed import experiment_file, tables
 from testbed.evaluate import evaluate_run
+from testbed.keys_command import keys_app
 from testbed.on_air.replay import replay_run
 from testbed.report.html import write_report
 from testbed.report.sweep import write_sweep_report
@@ -36,6 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+app.add_typer(keys_app, name="keys")
 console = Console()
 messages = Console(stderr=True)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,28 +60,32 @@ class Keys:
         return cls(name, public, secret, allowed)
 
 
-def new_pair(folder: Path, name: str) -> tuple[Path, Path]:
-    """Make a pair, and the folder if it is new.
+def new_pairs(folder: Path, names: Sequence[str]) -> dict[str, tuple[Path, Path]]:
+    """Make pairs, and the folder if it is new; all of them or none.
 
     Returns:
-        Paths of the secret file, which only its owner can read, and of the public one.
+        By name, the secret file, which only its owner can read, and the public one.
 
     Raises:
-        InputError: the name has keys already, or they cannot be written.
+        InputError: a name has keys already, or they cannot be written.
     """
-    require_name(name)
-    secret_path, public_path = folder / f"{name}{SECRET}", folder / f"{name}{PUBLIC}"
-    for path in (secret_path, public_path):
-        if path.exists():
-            raise InputError(f"{path}: exists; delete both files of {name} to make new ones")
-    public, secret = zmq.curve_keypair()
+    paths = {
+        require_name(name): (folder / f"{name}{SECRET}", folder / f"{name}{PUBLIC}")
+        for name in names
+    }
+    for name, pair in paths.items():
+        for path in pair:
+            if path.exists():
+                raise InputError(f"{path}: exists; delete both files of {name} to make new ones")
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _write_new(secret_path, secret, 0o600)
-        _write_new(public_path, public, 0o644)
+        for secret_path, public_path in paths.values():
+            public, secret = zmq.curve_keypair()
+            _write_new(secret_path, secret, 0o600)
+            _write_new(public_path, public, 0o644)
     except OSError as error:
         raise InputError(f"{folder}: keys cannot be written ({error})") from error
-    return secret_path, public_path
+    return paths
 
 
 def allow(folder: Path, public_file: Path) -> str:
