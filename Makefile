@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS := 1
 
-.PHONY: demo test lint bench clean setup
+.PHONY: demo test lint bench fuzz clean setup
 
 demo: setup
 	$(BIN)/airmeta demo
@@ -20,6 +20,9 @@ lint: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks
+
+fuzz: setup
+	$(BIN)/python -m benchmarks.fuzz_messages
 
 setup: $(VENV)/.stamp
 
