@@ -13,6 +13,7 @@ import math
 import re
 import secrets
 import socket
+from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ class Denied:
 Event = Message | Joined | Lost | Denied
 
 
-class Transport:
+class Transport(ABC):
     """A socket and its waits. Use as a context manager; leaving closes everything at once.
 
     Attributes:
@@ -112,9 +113,9 @@ class Transport:
                 break
         return self._events.popleft() if self._events else None
 
+    @abstractmethod
     def _serve(self, ready: set[zmq.Socket[bytes]]) -> None:
         """Take what these sockets hold."""
-        raise NotImplementedError
 
     def _socket(self, kind: int, most_bytes: int) -> zmq.Socket[bytes]:
         """A socket with bounded queues, a bounded size of messages, and heartbeats."""
