@@ -1,5 +1,9 @@
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -46,6 +50,26 @@ def airmeta(workdir, monkeypatch, capsys):
         return code, output.out, output.err
 
     return call
+
+
+def cut_short(how: signal.Signals, folder: Path, settings: list[str], rounds: int):
+    """Begin a run and send it a signal after so many rounds: (exit code, stderr)."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "testbed", "run", *settings, "workers=2", "--out", str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    rows = folder / "rounds.jsonl"
+    deadline = time.monotonic() + 60
+    while not (rows.exists() and rows.read_bytes().count(b"\n") > rounds):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(process.pid, how)
+    _, err = process.communicate(timeout=60)
+    assert not (folder / "summary.json").exists(), "the run was over before the signal"
+    return process.returncode, err
 
 
 def read_rows(path: Path):

@@ -1,17 +1,13 @@
 """Runs over samples: what they leave, that they can be replayed, stopped and resumed."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SMALL, contents, read_rows
+from conftest import SMALL, contents, cut_short, read_rows
 
 from testbed import experiment_file
 from testbed.experiment import Experiment
@@ -178,23 +174,9 @@ def test_interrupted_and_resumed_gives_the_same_bytes(airmeta, workdir):
     """Begun with two processes that compute updates, ended with one."""
     settings = [*SETTINGS, "rounds=16", "evaluation.every=8", "checkpoint_every=3"]
     run_without_report(workdir / settings[0], workdir / "whole", *settings[1:])
-    process = subprocess.Popen(
-        [sys.executable, "-m", "testbed", "run", *settings, "workers=2", "--out", "cut"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    rows = workdir / "cut" / "rounds.jsonl"
-    deadline = time.monotonic() + 60
-    while not (rows.exists() and rows.read_bytes().count(b"\n") > 3):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
+    code, err = cut_short(signal.SIGINT, workdir / "cut", settings, rounds=3)
+    assert code == 130, err
     assert "Traceback" not in err
-    assert not (workdir / "cut" / "summary.json").exists(), "the run was over before the signal"
     run = experiment_file.read("small.yaml").config(settings[1:])
     outcome = Experiment(run).run(workdir / "cut", True, lambda event: None, lambda: False)
     assert outcome.complete

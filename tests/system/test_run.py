@@ -1,13 +1,9 @@
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
-from conftest import contents, read_rows
+from conftest import contents, cut_short, read_rows
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 
@@ -56,23 +52,9 @@ def test_another_seed_gives_other_bytes(airmeta, workdir):
 def test_interrupted_and_resumed_gives_the_same_bytes(airmeta, workdir, how):
     settings = ["small.yaml", "rounds=400", "evaluation.every=100", "checkpoint_every=7"]
     assert airmeta("run", *settings, "--out", "whole")[0] == 0
-    process = subprocess.Popen(
-        [sys.executable, "-m", "testbed", "run", *settings, "workers=2", "--out", "cut"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    rows = workdir / "cut" / "rounds.jsonl"
-    deadline = time.monotonic() + 60
-    while not (rows.exists() and rows.read_bytes().count(b"\n") > 20):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    os.kill(process.pid, how)
-    _, err = process.communicate(timeout=60)
-    assert not (workdir / "cut" / "summary.json").exists(), "the run was over before the signal"
+    code, err = cut_short(how, workdir / "cut", settings, rounds=20)
     if how != signal.SIGKILL:
-        assert process.returncode == 130
+        assert code == 130
         assert "--resume" in err
         assert "Traceback" not in err
     code, _, err = airmeta("run", *settings, "--out", "cut", "--resume")
