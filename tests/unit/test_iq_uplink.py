@@ -293,3 +293,9 @@ def test_what_the_walk_leaves_of_the_phase():
     time_s = (burst - timeline.syncs[0][-1] - timeline.sync.length / 2) / 1e6
     walk = 2 * (2 * np.pi * 915e6) ** 2 * 3 * 1e-9**2 / 0.1 * time_s**3 / 3
     assert np.mean(errors) < 1.5 * walk
+
+
+def test_a_radio_that_is_slower_than_the_frame_is_refused(monkeypatch):
+    monkeypatch.setattr(VirtualBench, "turnaround_s", 0.001)
+    with pytest.raises(RadioError, match=r"takes 0\.02 s to answer .* set iq\.turnaround_s"):
+        on_air(config(r=2, preset="pluto-tcxo"))

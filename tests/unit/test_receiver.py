@@ -254,3 +254,17 @@ def test_the_window_forgives_a_late_signal_and_an_early_one():
         turned = values * np.exp(2j * np.pi / 256 * shift * NUMEROLOGY.carriers)
         got = LAYOUT.collect(turned.astype(np.complex64), wanted.size)
         np.testing.assert_allclose(got, wanted, atol=1e-4)
+
+
+def test_equalisers_for_other_gains_never_send_more():
+    rng = np.random.default_rng(12)
+    channels = np.outer([0.5, 1.0, 2.0, *[1.0] * (R - 3)], np.ones(200))
+    sounding = receiver().sounding_of(slots(channels, rng, 1e-6))
+    wanted = np.array([1.0, 0.5, 0.0, *[1.0] * (R - 3)])
+    aimed = sounding.aimed_at(wanted)
+    # The weak channel keeps its gain, the strong one is turned down, the silent stays silent.
+    np.testing.assert_allclose(aimed.gains[:3], [0.5, 0.5, 0.0], atol=1e-2)
+    power = np.mean(np.abs(aimed.equalisers) ** 2, axis=1)
+    assert np.all(power <= np.mean(np.abs(sounding.equalisers) ** 2, axis=1) * (1 + 1e-6))
+    np.testing.assert_allclose(power[:3], [1, 0.25, 0], atol=1e-2)
+    assert not aimed.heard[2]
