@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from rounds_on_air import DIM, bench_of, by_hand, config, on_air, play, updates_of
 
-from testbed.on_air.virtual_bench import RECEIVER, name_of
+from radio.api import RadioError
+from testbed.on_air.virtual_bench import RECEIVER, VirtualBench, name_of
 from testbed.schemes import symbol_uplink
 
 SELECTIVE = {"delays_s": (0.0, 1e-6, 2.5e-6), "powers_db": (0.0, -5.0, -10.0)}

@@ -37,6 +37,17 @@ def test_processes_and_this_process_give_the_same_bytes(desk, params):
         assert alone.scores(params, 120, adaptation) == several.scores(params, 120, adaptation)
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_every_call_starts_from_the_parameters_it_is_given(desk, params, count):
+    devices = [0, 3, 4]
+    with Workers(desk, count, 10) as workers:
+        for theta in (params, 2 * params):
+            wanted, losses = desk.update(theta, 5, devices, 0.1)
+            got = workers.updates(theta, 5, devices, 0.1)
+            np.testing.assert_array_equal(got[0], wanted)
+            np.testing.assert_array_equal(got[1], losses)
+
+
 def test_a_device_learns_the_same_whoever_else_is_active(desk, params):
     # Five devices a chunk: device 7 stands in another chunk, at another place.
     with Workers(desk, 1, 10) as workers:
