@@ -170,6 +170,15 @@ def test_replay_of_what_has_no_recordings(airmeta, copied, workdir):
         assert err.count("airmeta: ") == 1
 
 
+def test_replay_under_another_configuration_is_refused(airmeta, copied):
+    settings = copied / "config.yaml"
+    assert "backoff_db: 10.0" in settings.read_text()
+    settings.write_text(settings.read_text().replace("backoff_db: 10.0", "backoff_db: 12.0"))
+    code, _, err = airmeta("replay", "run")
+    assert code == 2
+    assert "config.yaml is not the configuration of checkpoint.npz" in err
+
+
 def test_interrupted_and_resumed_gives_the_same_bytes(airmeta, workdir):
     """Begun with two processes that compute updates, ended with one."""
     settings = [*SETTINGS, "rounds=16", "evaluation.every=8", "checkpoint_every=3"]
