@@ -114,6 +114,14 @@ DRIVERS: dict[str, Driver] = {
 }
 
 
+def driver_of(uri: RadioUri) -> Driver:
+    """The driver of the URI's scheme; RadioError where there is none."""
+    driver = DRIVERS.get(uri.scheme)
+    if driver is None:
+        raise RadioError(f"no radio has the scheme {uri.scheme!r}; {_choices(uri.scheme, DRIVERS)}")
+    return driver
+
+
 def open_radio(uri: str, limits: Limits | None = None) -> Radio:
     """Open the radio at `uri`; with `limits`, behind them.
 
@@ -121,11 +129,7 @@ def open_radio(uri: str, limits: Limits | None = None) -> Radio:
         RadioError: no such scheme, a wrong option, a missing SDK, or the radio cannot be opened.
     """
     parsed = RadioUri.parse(uri)
-    driver = DRIVERS.get(parsed.scheme)
-    if driver is None:
-        raise RadioError(
-            f"no radio has the scheme {parsed.scheme!r}; {_choices(parsed.scheme, DRIVERS)}"
-        )
+    driver = driver_of(parsed)
     try:
         factory = getattr(importlib.import_module(driver.module), driver.factory)
         radio = cast(Radio, factory(parsed))
