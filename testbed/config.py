@@ -3,6 +3,7 @@
 Every key has its meaning and default here; `testbed/experiment_file.py` reads the YAML and the
 `key=value` overrides that fill it. Limits that need more than the file (k <= d, M <= d, enough
 drawings of a character) are checked when the experiment is built, before anything is written.
+Which radios there are is said by a bench (`testbed/bench_config.py`).
 """
 
 from __future__ import annotations
@@ -35,11 +36,13 @@ Stride = Annotated[int, Field(ge=1, le=2)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """Settings that belong together: no unknown keys, no change, no conversion of types."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class TaskConfig(_Section):
+class TaskConfig(Section):
     """Which few-shot tasks the devices own."""
 
     family: Literal["glyphs", "omniglot", "sinusoid"] = "glyphs"
@@ -51,7 +54,7 @@ class TaskConfig(_Section):
     partition: Literal["random", "alphabet"] = "random"
 
 
-class ModelConfig(_Section):
+class ModelConfig(Section):
     """The network that all devices share."""
 
     name: Literal["conv4", "mlp"] = "conv4"
@@ -61,7 +64,7 @@ class ModelConfig(_Section):
     device: str = "cpu"  # any torch device
 
 
-class LearnerConfig(_Section):
+class LearnerConfig(Section):
     """Local meta-learning at a device, and the step sizes."""
 
     gradient: Literal["exact", "first_order", "hessian_free"] = "exact"
@@ -73,7 +76,7 @@ class LearnerConfig(_Section):
     decay_rounds: Positive = 500.0  # rounds after which an inverse schedule has halved
 
 
-class DevicesConfig(_Section):
+class DevicesConfig(Section):
     """How many devices there are and how many take part in a round."""
 
     num_devices: PositiveInt = 100  # n
@@ -89,7 +92,7 @@ class DevicesConfig(_Section):
         return self
 
 
-class SparsifierConfig(_Section):
+class SparsifierConfig(Section):
     """The k-contraction; the long-term memory holds what it leaves out."""
 
     kind: Literal["topk", "randomk", "identity"] = "topk"
@@ -104,7 +107,7 @@ class SparsifierConfig(_Section):
         return k
 
 
-class CompressionConfig(_Section):
+class CompressionConfig(Section):
     """The partial DFT that turns d entries into M symbols."""
 
     ratio: Fraction = 0.4  # M/d
@@ -119,7 +122,7 @@ class CompressionConfig(_Section):
         return m
 
 
-class PowerConfig(_Section):
+class PowerConfig(Section):
     """Power control at the devices."""
 
     policy: Literal["phase_only", "truncated_inversion", "full_inversion"] = "phase_only"
@@ -127,7 +130,7 @@ class PowerConfig(_Section):
     threshold: NonNegative = 0.3  # |h| below which truncated_inversion is silent
 
 
-class ChannelConfig(_Section):
+class ChannelConfig(Section):
     """The channel of either uplink; errors of channel knowledge are for uplink = symbol."""
 
     fading: Literal["rayleigh", "rician", "awgn"] = "rayleigh"
@@ -138,7 +141,7 @@ class ChannelConfig(_Section):
     csi_gain_error_db: Spread = 0.0  # standard deviation
 
 
-class IQConfig(_Section):
+class IQConfig(Section):
     """The uplink sample by sample: radios of a preset on a virtual air (docs/impairments.md)."""
 
     preset: Literal["ideal", "cabled-shared-clock", "usrp-octoclock", "pluto-tcxo"] = "pluto-tcxo"
@@ -168,7 +171,7 @@ class IQConfig(_Section):
         return self
 
 
-class ReceiverConfig(_Section):
+class ReceiverConfig(Section):
     """Recovery of the weighted sum."""
 
     estimator: Literal["oamp", "iht", "lmmse", "matched_filter"] = "oamp"
@@ -177,20 +180,20 @@ class ReceiverConfig(_Section):
     fail_above_nmse_db: Decibels = -3.0  # as predicted
 
 
-class DigitalConfig(_Section):
+class DigitalConfig(Section):
     """The digital baseline."""
 
     bits_per_value: Annotated[int, Field(ge=2, le=16)] = 4
 
 
-class LocalConfig(_Section):
+class LocalConfig(Section):
     """The baseline without pre-training: each device trains a fresh model on its own shots."""
 
     lr: Positive = 1.0
     steps: PositiveInt = 10
 
 
-class EvaluationConfig(_Section):
+class EvaluationConfig(Section):
     """Adaptation on new tasks of training devices, and on new devices."""
 
     every: PositiveInt = 100  # rounds
@@ -199,7 +202,7 @@ class EvaluationConfig(_Section):
     adapt_steps: PositiveInt = 1
 
 
-class ExperimentConfig(_Section):
+class ExperimentConfig(Section):
     """One experiment, completely."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
