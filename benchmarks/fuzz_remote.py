@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 import zmq
 
+from radio.address import endpoint
 from radio.api import Radio, RadioSettings
 from radio.drivers.loopback import LoopbackRadio
-from radio.keys import endpoint
 from radio.registry import RadioUri, open_radio
 from radio.remote import RadioServer
 from radio.wire import (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -13,12 +12,9 @@ import zmq.auth
 from zmq.utils import z85
 
 from radio.api import RadioError
-from radio.registry import RadioUri
 
 _log = logging.getLogger(__name__)
 
-TRANSPORTS = ("zmq+ipc", "zmq+tcp")
-EXAMPLE = "zmq+tcp://127.0.0.1:5555"
 ZAP = "inproc://zeromq.zap.01"  # where libzmq asks; ZeroMQ RFC 27
 
 
@@ -89,28 +85,6 @@ def _certificate(path: Path) -> tuple[str, str | None]:
         raise RadioError(f"no keys can be read from {path}: {error}") from error
     decoded = None if secret is None else secret.decode("ascii", "replace")
     return public.decode("ascii", "replace"), decoded
-
-
-def endpoint(uri: RadioUri) -> str:
-    """What ZMQ calls the address of a ``zmq+...`` URI."""
-    if uri.scheme not in TRANSPORTS or not uri.address:
-        raise RadioError(f"{uri} is no address; one looks like zmq+ipc:///tmp/x or {EXAMPLE}")
-    return f"{uri.scheme.removeprefix('zmq+')}://{uri.address}"
-
-
-def require_private(uri: RadioUri) -> None:
-    """RadioError where others than this machine can reach the address."""
-    host = uri.address.rpartition(":")[0].strip("[]")
-    if uri.scheme == "zmq+ipc" or host == "localhost":
-        return
-    try:
-        private = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        private = False
-    if not private:
-        raise RadioError(
-            f"{uri} can be reached from other machines: give keys, or bind to 127.0.0.1 or zmq+ipc"
-        )
 
 
 class Gate:

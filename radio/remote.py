@@ -20,8 +20,9 @@ from typing import Self
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
+from radio.address import endpoint, require_address
 from radio.api import Radio, RadioError
-from radio.keys import Gate, Keys, endpoint, require_private
+from radio.keys import Gate, Keys
 from radio.registry import RadioUri
 from radio.station import Job, Lease, Peer, Station, Worker
 from radio.wire import (
@@ -82,8 +83,7 @@ class RadioServer:
             raise RadioError("a server needs at least one radio to serve")
         where = RadioUri.parse(uri)
         address = endpoint(where)
-        if keys is None:
-            require_private(where)
+        require_address(address, keys is not None)
         self._max_wait_s, self._grace_s = max_wait_s, grace_s
         self._path = _free_path(where)
         self._context = zmq.Context()
@@ -296,7 +296,7 @@ def _free_path(uri: RadioUri) -> Path | None:
     Raises:
         RadioError: a living server is there, or a file that is no socket.
     """
-    if uri.scheme != "zmq+ipc" or uri.address.startswith(("@", "*")):
+    if uri.scheme != "zmq+ipc":
         return None
     path = Path(uri.address)
     if path.exists():

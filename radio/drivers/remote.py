@@ -15,6 +15,7 @@ from typing import TypeVar
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
+from radio.address import endpoint, require_address
 from radio.api import (
     IQ,
     Capture,
@@ -27,7 +28,7 @@ from radio.api import (
     require_count,
     require_settings,
 )
-from radio.keys import Keys, endpoint, read_keys, read_public_key, require_key
+from radio.keys import Keys, read_keys, read_public_key, require_key
 from radio.registry import RadioUri
 from radio.wire import (
     MAX_SAMPLES,
@@ -81,15 +82,17 @@ class RemoteRadio(Radio):
             keys: of this client, for a server with keys.
             server_key: the server's public key.
             timeout_s: of every answer, on top of how long a capture lasts.
-            clock: monotonic seconds.
 
         Raises:
-            RadioError: nobody answers, no such radio, or another client has it.
+            RadioError: a bad address, one that needs keys, nobody answers, no such radio, or
+                another client has it.
         """
         if not 0 < timeout_s < math.inf:
             raise RadioError(f"{uri}: timeout_s should be above 0, not {timeout_s:g}")
         if (keys is None) != (server_key is None):
             raise RadioError(f"{uri}: a server with keys needs both keys and server")
+        address = endpoint(uri)
+        require_address(address, keys is not None)
         self._where, self._name = str(uri), name
         self._timeout_s = timeout_s
         self._numbers = count(1)
@@ -102,7 +105,7 @@ class RemoteRadio(Radio):
         self._poller.register(self._socket, zmq.POLLIN)
         self._poller.register(self._events, zmq.POLLIN)
         try:
-            self._connect(endpoint(uri), keys, server_key)
+            self._connect(address, keys, server_key)
             reply = self._request(Open(), timeout_s)
             self._caps = self._expect(Opened, reply).caps
             if reply.settings is None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 import zmq
 
 from fl_core.errors import InputError
+from radio.address import require_address
 from testbed.nodes.coordinator_messages import Refused
 from testbed.nodes.gate import DOMAIN, Gate
 from testbed.nodes.keys import Keys
@@ -20,7 +21,6 @@ from testbed.nodes.transport import (
     SocketFile,
     Transport,
     change,
-    require_address,
     require_own,
 )
 
@@ -44,7 +44,8 @@ class Hub(Transport):
         address: bound, with its port.
 
     Raises:
-        InputError: the address cannot be bound, or not without keys.
+        RadioError: the address is none, or needs keys.
+        InputError: it cannot be bound, or the keys are another node's.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Hub(Transport):
         first_number: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        require_address(address, keys)
+        require_address(address, keys is not None)
         require_own(keys, name)
         super().__init__(heartbeat_s, first_number, clock)
         self._name = name

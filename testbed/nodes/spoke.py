@@ -8,6 +8,7 @@ from collections.abc import Callable
 import zmq
 
 from fl_core.errors import InputError
+from radio.address import require_address
 from testbed.nodes.keys import Keys
 from testbed.nodes.messages import Body, Kinds, decode, encode, largest
 from testbed.nodes.rules import MessageError
@@ -18,7 +19,6 @@ from testbed.nodes.transport import (
     Lost,
     Transport,
     change,
-    require_address,
     require_own,
 )
 
@@ -46,7 +46,8 @@ class Spoke(Transport):
         clock: monotonic, s.
 
     Raises:
-        InputError: the address is none, needs keys, or the hub's key is missing.
+        RadioError: the address is none, or needs keys.
+        InputError: the keys are another node's, or the hub's is missing.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class Spoke(Transport):
         first_number: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        require_address(address, keys)
+        require_address(address, keys is not None)
         require_own(keys, name)
         if keys is not None and hub not in keys.allowed:
             raise InputError(

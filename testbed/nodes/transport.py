@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 import secrets
 import socket
 from abc import ABC, abstractmethod
@@ -28,8 +27,6 @@ from fl_core.errors import InputError
 from testbed.nodes.keys import Keys
 from testbed.nodes.messages import Body, Message
 
-_LOCAL = re.compile(r"ipc://[^@].*|tcp://(127(\.\d+){3}|localhost|\[::1\]):(\d+|\*)")
-_ADDRESS = re.compile(r"ipc://[^@].*|tcp://[^/]+:(\d+|\*)")
 _QUEUED = 256  # messages that wait on either side of a connection, at most
 _REMEMBERED = 1024  # messages of a sender that are recognised when they come again
 _MISSED = 4  # heartbeats after which a connection is given up
@@ -220,17 +217,6 @@ class SocketFile:
             return
         if self._path.stat().st_ino == self._inode:
             self._path.unlink()
-
-
-def require_address(address: str, keys: Keys | None) -> None:
-    """InputError unless this is an address, and one that may be used with these keys."""
-    if not _ADDRESS.fullmatch(address):
-        raise InputError(f"{address}: should be ipc://PATH or tcp://HOST:PORT")
-    if keys is None and not _LOCAL.fullmatch(address):
-        raise InputError(
-            f"{address}: can be reached from other hosts and needs keys; make them with "
-            "`airmeta keys new NAME --out DIR`, or use tcp://127.0.0.1:PORT or ipc://PATH"
-        )
 
 
 def require_own(keys: Keys | None, name: str) -> None:
