@@ -11,7 +11,7 @@ import contextlib
 import logging
 import socket
 import stat
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +22,8 @@ from zmq.utils.monitor import parse_monitor_message
 
 from radio.address import endpoint, require_address
 from radio.api import Radio, RadioError
-from radio.keys import Gate, Keys
+from radio.gate import Gate
+from radio.keys import Keys
 from radio.registry import RadioUri
 from radio.station import Job, Lease, Peer, Station, Worker
 from radio.wire import (
@@ -54,7 +55,6 @@ class RadioServer:
         radios: Mapping[str, Callable[[], Radio]],
         uri: str,
         keys: Keys | None = None,
-        clients: Collection[str] = (),
         serial: bool = False,
         heartbeat_s: float = 2.0,
         max_wait_s: float = 30.0,
@@ -66,8 +66,8 @@ class RadioServer:
             radios: how to open each, by name; called again for every client.
             uri: ``zmq+ipc://PATH``, readable for this user only, or ``zmq+tcp://HOST:PORT``, where
                 port ``*`` takes any that is free.
-            keys: of this server; needed to bind to anything but this machine.
-            clients: public keys of those who may come, with `keys`.
+            keys: of this server and of those who may come; needed to bind to anything but this
+                machine.
             serial: one thread for all radios, for those that share one virtual air. Otherwise
                 each has its own, and no radio waits for another.
             heartbeat_s: a client whose machine or network is silent for so long has gone. One
@@ -89,7 +89,7 @@ class RadioServer:
         self._context = zmq.Context()
         self._router = self._context.socket(zmq.ROUTER)
         self._departures = self._router.get_monitor_socket(zmq.EVENT_DISCONNECTED)
-        self._gate = Gate(self._context, clients) if keys else None
+        self._gate = Gate(self._context, keys, keys.allowed, _log.warning) if keys else None
         self._bell, self._ringer = socket.socketpair()
         self._bell.setblocking(False)
         self._ringer.setblocking(False)
@@ -97,7 +97,7 @@ class RadioServer:
         self._jobs: dict[Future[Frames], Job] = {}
         self._is_open = True
         try:
-            self._bind(address, keys, heartbeat_s)
+            self._bind(address, heartbeat_s)
         except BaseException:
             self._path = None  # not ours to remove
             self.close()
@@ -167,7 +167,7 @@ class RadioServer:
     ) -> None:
         self.close()
 
-    def _bind(self, address: str, keys: Keys | None, heartbeat_s: float) -> None:
+    def _bind(self, address: str, heartbeat_s: float) -> None:
         options = {
             zmq.LINGER: 0,
             zmq.MAXMSGSIZE: MAX_SAMPLES * SAMPLE.itemsize,
@@ -178,8 +178,8 @@ class RadioServer:
         }
         for option, value in options.items():
             self._router.setsockopt(option, value)
-        if self._gate and keys:
-            self._gate.guard(self._router, keys)
+        if self._gate:
+            self._gate.guard(self._router)
         try:
             self._router.bind(address)
         except zmq.ZMQError as error:

@@ -49,9 +49,11 @@ Out = Annotated[Path | None, typer.Option(help="Folder to write; default runs/NA
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where the run was stopped.")]
 
 At = Annotated[str, typer.Option(help="Address: zmq+ipc://PATH or zmq+tcp://HOST:PORT.")]
-KeyFile = Annotated[Path | None, typer.Option(help="Secret key of this end (*.key_secret).")]
-KeyFiles = Annotated[
-    list[Path] | None, typer.Option(help="Public key of one who may come; again for more.")
+KeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR/NAME.secret", help="Key of this end; who has a NAME.public in DIR may come."
+    ),
 ]
 EVERYBODY_HERE = "zmq+tcp://127.0.0.1:*"
 
@@ -167,12 +169,11 @@ def air(
     overrides: Overrides = None,
     at: At = EVERYBODY_HERE,
     keys: KeyFile = None,
-    allow: KeyFiles = None,
     as_json: Json = False,
 ) -> None:
     """Serve the virtual air of an experiment to other processes, a radio for each node."""
     config = experiment_file.read(experiment).config([*(overrides or []), "uplink=iq"])
-    _serve(virtual_radios(config), at, keys, allow, True, as_json)
+    _serve(virtual_radios(config), at, keys, True, as_json)
 
 
 @radio_app.command(
@@ -182,11 +183,10 @@ def serve_radio(
     uri: Annotated[str, typer.Argument(help="The radio, as `sim://air?name=d3`.")],
     at: At = EVERYBODY_HERE,
     keys: KeyFile = None,
-    allow: KeyFiles = None,
     as_json: Json = False,
 ) -> None:
     """Serve one radio to another process, host or interpreter."""
-    _serve({"radio": partial(open_radio, uri)}, at, keys, allow, False, as_json)
+    _serve({"radio": partial(open_radio, uri)}, at, keys, False, as_json)
 
 
 @app.command(epilog="Example: `airmeta doctor`")
@@ -245,13 +245,12 @@ def _serve(
     radios: Mapping[str, Callable[[], Radio]],
     at: str,
     keys: Path | None,
-    allow: list[Path] | None,
     serial: bool,
     as_json: bool,
 ) -> None:
     with (
         stop_after_round() as stop,
-        serving(radios, at, keys, allow or [], serial) as server,
+        serving(radios, at, keys, serial) as server,
     ):
         uris = [f"{server.uri}?name={name}" for name in radios]
         if as_json:

@@ -1,4 +1,4 @@
-"""`airmeta keys`: make keys for nodes, list them, allow nodes of other hosts."""
+"""`airmeta keys`: make keys for nodes and radio servers, list them, allow those of other hosts."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from fl_core.errors import InputError
-from testbed.nodes.keys import allow, new_pairs, read_allowed, secrets_in
+from radio.keys import allow, new_pairs, read_allowed, secrets_in
 
 keys_app = typer.Typer(
-    help="Make, list and allow the keys that nodes know each other by.", no_args_is_help=True
+    help="Make, list and allow the keys that nodes and radios know each other by.",
+    no_args_is_help=True,
 )
 console = Console()
 

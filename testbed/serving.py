@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
 from fl_core.errors import InputError
 from radio.api import Radio
-from radio.keys import read_keys, read_public_key
+from radio.keys import Keys
 from radio.remote import RadioServer
 from testbed.config import ExperimentConfig
 from testbed.experiment import Experiment
@@ -34,7 +34,6 @@ def serving(
     radios: Mapping[str, Callable[[], Radio]],
     at: str,
     keys: Path | None,
-    allowed: Sequence[Path],
     serial: bool,
 ) -> RadioServer:
     """A server for these radios, bound and not yet answering.
@@ -42,8 +41,8 @@ def serving(
     Args:
         radios: how to open each.
         at: address.
-        keys: file of this end's secret key; needed to serve beyond this machine.
-        allowed: files of the public keys of those who may come.
+        keys: file NAME.secret of this end; needed to serve beyond this machine. Who has a
+            NAME.public beside it may come.
         serial: whether the radios share one air.
 
     Raises:
@@ -52,8 +51,7 @@ def serving(
     return RadioServer(
         radios,
         at,
-        keys=None if keys is None else read_keys(keys),
-        clients=[read_public_key(path) for path in allowed],
+        keys=None if keys is None else Keys.read(keys),
         serial=serial,
         max_wait_s=MAX_WAIT_S,
     )

@@ -1,8 +1,8 @@
 """``zmq+ipc://PATH?name=d3``, ``zmq+tcp://HOST:PORT?name=d3``: a radio that `radio.remote` serves.
 
 Options: ``name`` where several radios are served there, ``timeout_s`` (10), and for a server with
-keys ``keys`` and ``server``, files of `zmq.auth`: one's own ``.key_secret`` and the server's
-``.key``.
+keys ``keys=DIR/NAME.secret``, one's own, and ``server``, the name of the server, whose public key
+lies beside it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from radio.api import (
     require_count,
     require_settings,
 )
-from radio.keys import Keys, read_keys, read_public_key, require_key
+from radio.keys import Keys
 from radio.registry import RadioUri
 from radio.wire import (
     MAX_SAMPLES,
@@ -71,7 +71,7 @@ class RemoteRadio(Radio):
         uri: RadioUri,
         name: str | None = None,
         keys: Keys | None = None,
-        server_key: str | None = None,
+        server: str | None = None,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
         """Connect and open the radio.
@@ -80,7 +80,7 @@ class RemoteRadio(Radio):
             uri: where it is served.
             name: of the radio; None for the only one.
             keys: of this client, for a server with keys.
-            server_key: the server's public key.
+            server: name of the server, whose public key is among those that `keys` allow.
             timeout_s: of every answer, on top of how long a capture lasts.
 
         Raises:
@@ -89,7 +89,7 @@ class RemoteRadio(Radio):
         """
         if not 0 < timeout_s < math.inf:
             raise RadioError(f"{uri}: timeout_s should be above 0, not {timeout_s:g}")
-        if (keys is None) != (server_key is None):
+        if (keys is None) != (server is None):
             raise RadioError(f"{uri}: a server with keys needs both keys and server")
         address = endpoint(uri)
         require_address(address, keys is not None)
@@ -105,7 +105,7 @@ class RemoteRadio(Radio):
         self._poller.register(self._socket, zmq.POLLIN)
         self._poller.register(self._events, zmq.POLLIN)
         try:
-            self._connect(address, keys, server_key)
+            self._connect(address, keys, server)
             reply = self._request(Open(), timeout_s)
             self._caps = self._expect(Opened, reply).caps
             if reply.settings is None:
@@ -162,7 +162,7 @@ class RemoteRadio(Radio):
             finally:
                 self._disconnect()
 
-    def _connect(self, address: str, keys: Keys | None, server_key: str | None) -> None:
+    def _connect(self, address: str, keys: Keys | None, server: str | None) -> None:
         options = {
             zmq.LINGER: 0,
             zmq.MAXMSGSIZE: MAX_SAMPLES * SAMPLE.itemsize,
@@ -173,11 +173,8 @@ class RemoteRadio(Radio):
         }
         for option, value in options.items():
             self._socket.setsockopt(option, value)
-        if keys is not None and server_key is not None:
-            require_key(server_key)
-            self._socket.setsockopt(zmq.CURVE_SERVERKEY, server_key.encode())
-            self._socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.public.encode())
-            self._socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret.encode())
+        if keys is not None and server is not None:
+            keys.introduce(self._socket, server)
         try:
             self._socket.connect(address)
         except zmq.ZMQError as error:
@@ -253,7 +250,7 @@ def open_remote(uri: RadioUri) -> RemoteRadio:
     return RemoteRadio(
         uri,
         uri.option("name", str, None),
-        uri.option("keys", lambda text: read_keys(Path(text)), None),
-        uri.option("server", lambda text: read_public_key(Path(text)), None),
+        uri.option("keys", lambda text: Keys.read(Path(text)), None),
+        uri.option("server", str, None),
         uri.option("timeout_s", float, TIMEOUT_S),
     )

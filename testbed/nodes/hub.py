@@ -10,9 +10,9 @@ import zmq
 
 from fl_core.errors import InputError
 from radio.address import require_address
+from radio.gate import Gate
+from radio.keys import Keys
 from testbed.nodes.coordinator_messages import Refused
-from testbed.nodes.gate import DOMAIN, Gate
-from testbed.nodes.keys import Keys
 from testbed.nodes.messages import NO_RUN, Body, Kinds, decode, encode, largest
 from testbed.nodes.rules import MessageError
 from testbed.nodes.transport import (
@@ -74,13 +74,10 @@ class Hub(Transport):
         self._failures = self._monitor(self._router, _FAILED)
         self._gate: Gate | None = None
         if keys is not None:
-            allowed = {key: peer for peer, key in keys.allowed.items() if peer in peers}
-            self._gate = Gate(self._context, allowed, lambda line: self._refuse("key", line))
+            self._gate = Gate(self._context, keys, peers, lambda line: self._refuse("key", line))
+            self._gate.guard(self._router)
             self._sockets.append(self._gate.socket)
             self._poller.register(self._gate.socket, zmq.POLLIN)
-            self._router.curve_server = True
-            self._router.curve_secretkey = keys.secret.encode()
-            self._router.zap_domain = DOMAIN
         self._file = SocketFile(address)
         try:
             self._file.require_free()
@@ -120,7 +117,7 @@ class Hub(Transport):
 
     def _serve(self, ready: set[zmq.Socket[bytes]]) -> None:
         if self._gate is not None and self._gate.socket in ready:
-            self._gate.answer()
+            self._gate.admit()
         if self._failures in ready:
             self._refuse("handshake", change(self._failures)[1])
         if self._router in ready:

@@ -16,10 +16,10 @@ from typing import Annotated, Any, get_type_hints
 import msgpack
 import numpy as np
 
+from radio.keys import NAME
 from testbed.nodes.rules import MessageError, Rule, Whole, Word, shown
 
 VERSION = 1
-NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 NO_RUN = "none"  # what a node calls its run before it has been told
 
 Name = Annotated[str, Word(NAME, 64)]

@@ -9,7 +9,8 @@ import zmq
 
 from fl_core.errors import InputError
 from radio.address import require_address
-from testbed.nodes.keys import Keys
+from radio.api import RadioError
+from radio.keys import Keys
 from testbed.nodes.messages import Body, Kinds, decode, encode, largest
 from testbed.nodes.rules import MessageError
 from testbed.nodes.transport import (
@@ -46,8 +47,8 @@ class Spoke(Transport):
         clock: monotonic, s.
 
     Raises:
-        RadioError: the address is none, or needs keys.
-        InputError: the keys are another node's, or the hub's is missing.
+        RadioError: the address is none or needs keys, or the hub's key is missing.
+        InputError: the keys are another node's, or the address cannot be connected to.
     """
 
     def __init__(
@@ -64,11 +65,6 @@ class Spoke(Transport):
     ) -> None:
         require_address(address, keys is not None)
         require_own(keys, name)
-        if keys is not None and hub not in keys.allowed:
-            raise InputError(
-                f"{hub}: its public key is not among those {name} allows; get it from "
-                f"its host and run `airmeta keys allow {hub}.public DIR`"
-            )
         super().__init__(heartbeat_s, first_number, clock)
         self._name = name
         self._hub = hub
@@ -78,16 +74,17 @@ class Spoke(Transport):
         self._dealer.immediate = True  # nothing is kept for a connection to come
         self._dealer.reconnect_ivl, self._dealer.reconnect_ivl_max = 100, 2000  # ms
         self._changes = self._monitor(self._dealer, _CHANGES)
-        if keys is not None:
-            self._dealer.curve_serverkey = keys.allowed[hub].encode()
-            self._dealer.curve_publickey = keys.public.encode()
-            self._dealer.curve_secretkey = keys.secret.encode()
         try:
+            if keys is not None:
+                keys.introduce(self._dealer, hub)
             self._dealer.ipv6 = "[" in address
             self._dealer.connect(address)
         except zmq.ZMQError as error:
             self.close()
             raise InputError(f"{address}: cannot be connected to ({error})") from error
+        except RadioError:
+            self.close()
+            raise
 
     def send(self, body: Body, run: str, round_index: int) -> bool:
         """Say something to the hub.

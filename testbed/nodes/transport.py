@@ -24,7 +24,7 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from fl_core.errors import InputError
-from testbed.nodes.keys import Keys
+from radio.keys import Keys
 from testbed.nodes.messages import Body, Message
 
 _QUEUED = 256  # messages that wait on either side of a connection, at most

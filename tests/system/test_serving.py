@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from radio.api import RadioError, RadioSettings
-from radio.keys import Keys
+from radio.keys import allow, new_pairs
 from radio.registry import open_radio
 from sim_fallback.airs import publish
 from testbed.config import ExperimentConfig
@@ -89,20 +89,18 @@ def test_a_round_over_a_served_air_is_the_round_in_one_process(airmeta_process, 
 
 
 def test_one_radio_is_served_to_those_with_a_key(airmeta_process, tmp_path):
-    server, client, stranger = (Keys.make() for _ in range(3))
-    for name, keys in (("server", server), ("client", client), ("stranger", stranger)):
-        secret = f'curve\n    public-key = "{keys.public}"\n    secret-key = "{keys.secret}"\n'
-        public = f'curve\n    public-key = "{keys.public}"\n'
-        for path, text in ((f"{name}.key_secret", secret), (f"{name}.key", public)):
-            (tmp_path / path).write_text(f"metadata\n{text}")
-    options = ("--keys", tmp_path / "server.key_secret", "--allow", tmp_path / "client.key")
-    (uri,), _ = airmeta_process("radio", "serve", "loopback://?delay=3", *options)
-    ends = f"&server={tmp_path / 'server.key'}&timeout_s=2"
-    with open_radio(f"{uri}&keys={tmp_path / 'client.key_secret'}{ends}") as radio:
+    keys, stranger = tmp_path / "keys", tmp_path / "stranger"
+    new_pairs(keys, ["lab", "d0"])
+    new_pairs(stranger, ["d0"])
+    allow(stranger, keys / "lab.public")
+    own = ("--keys", keys / "lab.secret")
+    (uri,), _ = airmeta_process("radio", "serve", "loopback://?delay=3", *own)
+    ends = "server=lab&timeout_s=2"
+    with open_radio(f"{uri}&keys={keys}/d0.secret&{ends}") as radio:
         radio.transmit(np.ones(5, np.complex64), at=10)
         np.testing.assert_array_equal(np.flatnonzero(radio.receive(30, at=0).iq), np.arange(13, 18))
     with pytest.raises(RadioError):
-        open_radio(f"{uri}&keys={tmp_path / 'stranger.key_secret'}{ends}")
+        open_radio(f"{uri}&keys={stranger}/d0.secret&{ends}")
 
 
 @pytest.mark.parametrize(
@@ -111,7 +109,10 @@ def test_one_radio_is_served_to_those_with_a_key(airmeta_process, tmp_path):
         (("air", "demo", "--at", "zmq+tcp://0.0.0.0:*"), "key"),
         (("air", "demo", "--at", "tcp://127.0.0.1:5555"), "zmq+tcp"),
         (("air", "demo", "scheme=ideal"), "scheme"),
-        (("radio", "serve", "loopback://", "--keys", "/nowhere"), "/nowhere"),
+        (
+            ("radio", "serve", "loopback://", "--keys", "/no/lab.secret"),
+            "/no/lab.secret: is missing",
+        ),
     ],
 )
 def test_what_cannot_be_served_is_refused(airmeta, arguments, message):
