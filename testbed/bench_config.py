@@ -144,7 +144,7 @@ def _devices(value: Any, info: ValidationInfo) -> DevicesTemplate | tuple[NodeCo
     if isinstance(value, Mapping):
         return DevicesTemplate.model_validate(value, context=info.context)
     if isinstance(value, list | tuple) and value:
-        return _NODES.validate_python(value, strict=False, context=info.context)
+        return _NODES.validate_python(value, context=info.context)
     raise ValueError("should be a list of nodes, or count, name and radio of like ones")
 
 

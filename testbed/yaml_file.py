@@ -177,10 +177,14 @@ def with_overrides(settings: Tree, overrides: Sequence[str]) -> tuple[Tree, set[
     """The settings with `key=value` overrides laid upon them, and the keys of these."""
     pairs = [parse_override(override) for override in overrides]
     for key, value in pairs:
-        for part in reversed(key.split(".")):
-            value = {part: value}  # noqa: PLW2901
-        settings = merged(settings, value)
+        settings = merged(settings, _nested(key, value))
     return settings, {key for key, _ in pairs}
+
+
+def _nested(key: str, value: Any) -> Tree:
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return dict(value)
 
 
 def _held(annotation: Any, in_list: bool) -> list[type[BaseModel]]:
