@@ -16,8 +16,8 @@ from fl_core.errors import InputError
 from fl_core.tasks import omniglot
 from radio.api import Radio, RadioError
 from radio.registry import open_radio
+from testbed import bench_file, experiment_file, tables
 from testbed import doctor as doctor_checks
-from testbed import experiment_file, tables
 from testbed.evaluate import evaluate_run
 from testbed.keys_command import keys_app
 from testbed.on_air.replay import replay_run
@@ -202,13 +202,14 @@ def doctor(as_json: Json = False) -> None:
 
 
 @app.command(name="list", epilog="Example: `airmeta list`")
-def list_experiments(as_json: Json = False) -> None:
-    """The experiments that come with AirMeta."""
-    shipped = experiment_file.shipped()
+def list_shipped(as_json: Json = False) -> None:
+    """The experiments and benches that come with AirMeta."""
+    experiments, benches = experiment_file.shipped(), bench_file.shipped()
     if as_json:
-        _print_json(shipped)
+        _print_json({"experiments": experiments, "benches": benches})
     else:
-        console.print(tables.of_experiments(shipped))
+        console.print(tables.of_shipped("experiment", experiments))
+        console.print(tables.of_shipped("bench", benches))
 
 
 @app.command(epilog="Example: `airmeta data omniglot`")

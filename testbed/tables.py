@@ -65,9 +65,9 @@ def _gap(row: Mapping[str, Any]) -> str:
     return f"{100 * row['gap']:+.1f}" if has_accuracy else f"{row['gap']:+.3f}"
 
 
-def of_experiments(shipped: Mapping[str, str]) -> Table:
-    """Names and descriptions."""
-    table = Table("experiment", "what it is")
+def of_shipped(kind: str, shipped: Mapping[str, str]) -> Table:
+    """Names and descriptions of the files of a kind."""
+    table = Table(kind, "what it is")
     for name, description in shipped.items():
         table.add_row(name, description)
     return table

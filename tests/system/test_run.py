@@ -175,3 +175,14 @@ def test_doctor(airmeta, workdir):
     checks = json.loads(out)["checks"]
     assert code == 0, checks
     assert any(check["name"] == "torch" for check in checks)
+
+
+def test_list_shows_experiments_and_benches(airmeta):
+    code, out, _ = airmeta("list", "--json")
+    assert code == 0
+    listed = json.loads(out)
+    assert {"demo", "lab"} <= set(listed["experiments"])
+    assert {"virtual", "five-machines"} <= set(listed["benches"])
+    code, out, _ = airmeta("list")
+    assert code == 0
+    assert all(name in out for names in listed.values() for name in names)
