@@ -20,12 +20,13 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from radio.api import Range
+from radio.address import require_address
+from radio.api import RadioError, Range
+from radio.keys import NAME
 from radio.limits import Limits
 from radio.registry import RadioUri
-from testbed.address import Address, AddressText, AirText, FilePath, RadioText, Text, served_at
+from testbed.bench_place import AddressText, AirText, FilePath, RadioText, Text, served_at
 from testbed.config import Decibels, Positive, PositiveInt, Section
-from testbed.nodes.messages import NAME
 
 COORDINATOR = "coordinator"  # the name of this node on every bench
 MOST_DEVICES = 1000
@@ -209,17 +210,20 @@ class BenchConfig(Section):
         """What other machines can reach, and nobody guards."""
         if self.keys is not None:
             return
-        places: list[tuple[Loc, Address | None]] = [
-            (("coordinator", "address"), Address.parse(self.coordinator.address))
+        places: list[tuple[Loc, str | None]] = [
+            (("coordinator", "address"), self.coordinator.address)
         ]
         for loc, text in [*self._radios(), *([(("air",), self.air)] if self.air else [])]:
             uri = RadioUri.parse(text)
             if "keys" not in uri.options:  # which would be for this radio alone
                 places.append((loc, served_at(uri)))
-        for loc, at in places:
-            if at is not None and not at.is_local:
-                what = f"other machines can reach {at.place}: set keys, a folder made with"
-                yield loc, f"{what} `airmeta keys new`, or use 127.0.0.1 or ipc"
+        for loc, address in places:
+            if address is None:
+                continue
+            try:
+                require_address(address, keyed=False)
+            except RadioError as error:
+                yield loc, f"{error}; set keys: to that folder"
 
 
 def _dotted(loc: Loc) -> str:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fl_core.errors import InputError
-from testbed.address import ANYWHERE, Place
 from testbed.bench_config import BenchConfig, NodeConfig
+from testbed.bench_place import ANYWHERE, Place
 from testbed.yaml_file import Kind, Tree, is_path, parse_yaml, with_overrides
 
 BENCH = Kind("bench", BenchConfig)
