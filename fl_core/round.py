@@ -178,7 +178,7 @@ class OverTheAir:
         record: dict[str, Figure] = {
             "nmse_db": _db(nmse),
             "nmse_predicted_db": _db(estimate.nmse_predicted),
-            "snr_db": _db(_received_snr(reception.symbols, reception.noise_var)),
+            "snr_db": _db(received_snr(reception.symbols, reception.noise_var)),
             "union_density": float(np.count_nonzero(sparse[heard].any(axis=0)) / dim),
             "participation": 0.0 if failed else float(np.mean(heard)),
             "papr_db": _papr_db(sent),
@@ -247,7 +247,7 @@ def _budget(nmse: float, compression: float, errors: Mapping[str, float]) -> dic
     return {"compression": min(compression, nmse), **shares}
 
 
-def _received_snr(symbols: ComplexArray, noise_var: float) -> float | None:
+def received_snr(symbols: ComplexArray, noise_var: float) -> float | None:
     """Signal over noise of the received sum, from the received power."""
     if noise_var == 0:
         return None

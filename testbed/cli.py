@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 
 from fl_core.errors import InputError
 from fl_core.tasks import omniglot
@@ -20,15 +18,16 @@ from testbed import bench_file, experiment_file, tables
 from testbed import doctor as doctor_checks
 from testbed.evaluate import evaluate_run
 from testbed.keys_command import keys_app
+from testbed.nodes_command import node_app, status, stop, up
 from testbed.on_air.replay import replay_run
+from testbed.options import ExperimentName, Json, Out, Overrides, Resume
 from testbed.report.html import write_report
 from testbed.report.sweep import write_sweep_report
-from testbed.runs import RunResult, run_with_references, stop_after_round
+from testbed.runs import run_with_references, stop_after_round
 from testbed.serving import serving, virtual_radios
 from testbed.sweep import SWEEP_FILE, Sweep
+from testbed.terminal import STOPPED, console, messages, present, print_json, progress
 from testbed.workers import WorkerLostError, one_thread
-
-STOPPED = 130
 
 app = typer.Typer(
     help="A testbed for over-the-air federated meta-learning on software-defined radios.",
@@ -38,15 +37,10 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 app.add_typer(keys_app, name="keys")
-console = Console()
-messages = Console(stderr=True)
-
-Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print the figures as JSON on stdout.")]
-Out = Annotated[Path | None, typer.Option(help="Folder to write; default runs/NAME.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on where the run was stopped.")]
+app.add_typer(node_app, name="node")
+app.command(epilog="Example: `airmeta up virtual lab rounds=20`")(up)
+app.command(epilog="Example: `airmeta status runs/lab`")(status)
+app.command(epilog="Example: `airmeta stop runs/lab`")(stop)
 
 At = Annotated[str, typer.Option(help="Address: zmq+ipc://PATH or zmq+tcp://HOST:PORT.")]
 KeyFile = Annotated[
@@ -69,12 +63,12 @@ def demo(
 ) -> None:
     """Pre-train on a drawn alphabet over a simulated channel, beside its references."""
     config = experiment_file.read("demo").config(overrides or [])
-    _present(run_with_references(config, out, resume, _progress(as_json)), as_json)
+    present(run_with_references(config, out, resume, progress(as_json)), as_json)
 
 
 @app.command(epilog=RUN_EXAMPLE)
 def run(
-    experiment: Annotated[str, typer.Argument(help="A shipped name or the path of a .yaml file.")],
+    experiment: ExperimentName,
     overrides: Overrides = None,
     out: Out = None,
     resume: Resume = False,
@@ -87,14 +81,14 @@ def run(
             f"{source.source}: has a sweep: section; run its grid with `airmeta sweep {experiment}`"
         )
     config = source.config(overrides or [])
-    _present(run_with_references(config, out, resume, _progress(as_json)), as_json)
+    present(run_with_references(config, out, resume, progress(as_json)), as_json)
 
 
 @app.command(
     epilog="Example: `airmeta sweep omniglot-5w1s channel.snr_db=10,19,30 seed=0,1,2 --jobs 2`"
 )
 def sweep(
-    experiment: Annotated[str, typer.Argument(help="A shipped name or the path of a .yaml file.")],
+    experiment: ExperimentName,
     overrides: Annotated[
         list[str] | None,
         typer.Argument(metavar="[KEY=V1,V2]...", help="Axes of the grid, and fixed settings."),
@@ -105,10 +99,10 @@ def sweep(
 ) -> None:
     """Run a grid of experiments; the same command again goes on where it stopped."""
     plan = Sweep.plan(experiment, overrides or [], out)
-    complete = plan.run(jobs, _progress(as_json))
+    complete = plan.run(jobs, progress(as_json))
     report = write_sweep_report(plan.folder) if plan.any_done() else None
     if as_json:
-        _print_json(plan.as_dict() | {"report": str(report) if report else None})
+        print_json(plan.as_dict() | {"report": str(report) if report else None})
     else:
         console.print(tables.of_sweep(plan))
         if report:
@@ -129,7 +123,7 @@ def evaluate(
     """Score a run's parameters on many tasks, of training devices and of new ones."""
     row = evaluate_run(folder, tasks, adapt_steps)
     if as_json:
-        _print_json(row)
+        print_json(row)
     else:
         console.print(tables.of_scores({row["scheme"]: row}))
 
@@ -142,7 +136,7 @@ def replay(
     """Run the receiver again on what a run recorded, and compare its estimates."""
     rounds = replay_run(folder)
     if as_json:
-        _print_json({"rounds": [vars(one) for one in rounds]})
+        print_json({"rounds": [vars(one) for one in rounds]})
     else:
         console.print(tables.of_replay(rounds))
     if not all(one.same for one in rounds):
@@ -158,14 +152,14 @@ def report(
     is_sweep = (folder / SWEEP_FILE).exists()
     path = write_sweep_report(folder) if is_sweep else write_report(folder)
     if as_json:
-        _print_json({"report": str(path)})
+        print_json({"report": str(path)})
     else:
         console.print(f"report: {path}")
 
 
 @app.command(epilog="Example: `airmeta air demo --at zmq+ipc:///tmp/lab`")
 def air(
-    experiment: Annotated[str, typer.Argument(help="A shipped name or the path of a .yaml file.")],
+    experiment: ExperimentName,
     overrides: Overrides = None,
     at: At = EVERYBODY_HERE,
     keys: KeyFile = None,
@@ -194,7 +188,7 @@ def doctor(as_json: Json = False) -> None:
     """Check this machine: what is there, what is missing, how to get it."""
     checks = doctor_checks.checks()
     if as_json:
-        _print_json({"checks": [vars(check) for check in checks]})
+        print_json({"checks": [vars(check) for check in checks]})
     else:
         console.print(doctor_checks.render(checks))
     if any(check.required and not check.ok for check in checks):
@@ -206,7 +200,7 @@ def list_shipped(as_json: Json = False) -> None:
     """The experiments and benches that come with AirMeta."""
     experiments, benches = experiment_file.shipped(), bench_file.shipped()
     if as_json:
-        _print_json({"experiments": experiments, "benches": benches})
+        print_json({"experiments": experiments, "benches": benches})
     else:
         console.print(tables.of_shipped("experiment", experiments))
         console.print(tables.of_shipped("bench", benches))
@@ -255,44 +249,13 @@ def _serve(
     ):
         uris = [f"{server.uri}?name={name}" for name in radios]
         if as_json:
-            _print_json({"radios": uris})
+            print_json({"radios": uris})
         else:
             for uri in uris:
                 console.print(uri, soft_wrap=True, highlight=False)
             console.print("Ctrl-C ends it")
         sys.stdout.flush()
         server.serve(stop)
-
-
-def _progress(as_json: bool) -> Console:
-    """Progress goes to stderr when stdout is for figures."""
-    return messages if as_json else console
-
-
-def _present(result: RunResult, as_json: bool) -> None:
-    if as_json:
-        stopped = result.report is None
-        _print_json(
-            {
-                "folder": str(result.folder),
-                "complete": not stopped,
-                "report": None if stopped else str(result.report),
-                "schemes": result.summaries,
-            }
-        )
-    elif result.report is not None:
-        console.print(tables.of_summaries(result.summaries))
-        console.print(f"report: {result.report}", soft_wrap=True)
-    if result.report is None:
-        messages.print(
-            f"stopped; the same command with --resume --out {result.folder} goes on",
-            soft_wrap=True,
-        )
-        raise typer.Exit(STOPPED)
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, allow_nan=False))
 
 
 if __name__ == "__main__":

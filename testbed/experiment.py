@@ -139,7 +139,7 @@ class Experiment:
         scheme = self.build_scheme(bench)
         every = config.evaluation.every
         if state.round_index == 0 and rounds > 0:
-            self._evaluate(folder, state, workers, watch, config.evaluation.tasks)
+            self.evaluate(folder, state, workers, watch, config.evaluation.tasks)
         while state.round_index < rounds:
             if stop():
                 folder.save(state)
@@ -149,15 +149,23 @@ class Experiment:
                 state = self._round(folder, state, workers, scheme, watch)
             done = state.round_index
             if done < rounds and done % every == 0:
-                self._evaluate(folder, state, workers, watch, config.evaluation.tasks)
+                self.evaluate(folder, state, workers, watch, config.evaluation.tasks)
             if done < rounds and done % config.checkpoint_every == 0:
                 folder.save(state)
+        folder.save(state)
+        summary = self.finish(folder, state, workers, watch)
+        return Outcome(folder.path, complete=True, summary=summary)
+
+    def finish(
+        self, folder: RunFolder, state: RoundState, workers: Workers, watch: Watch
+    ) -> dict[str, Any]:
+        """Score the last parameters and write the summary, which is returned."""
+        config, rounds = self.config, self.rounds
         scored = folder.rows("evaluations.jsonl")
         if scored and scored[-1]["round"] == rounds:  # stopped between the last score and the end
             final = scored[-1]
         else:
-            final = self._evaluate(folder, state, workers, watch, config.evaluation.final_tasks)
-        folder.save(state)
+            final = self.evaluate(folder, state, workers, watch, config.evaluation.final_tasks)
         summary = {
             "scheme": config.scheme,
             "seed": config.seed,
@@ -167,7 +175,7 @@ class Experiment:
             "final": final,
         }
         folder.finish(summary)
-        return Outcome(folder.path, complete=True, summary=summary)
+        return summary
 
     def _round(
         self,
@@ -187,7 +195,7 @@ class Experiment:
         stages.lap("update")
         largest = max(updates.max(), -updates.min())
         if not (largest < DIVERGED_ABOVE and np.isfinite(losses).all()):
-            raise self._diverged(f"the updates of round {index}")
+            raise InputError(f"the updates of round {index} diverge: {self.too_large}")
         after, combined = play(state, scheme, devices, updates, stages.lap)
         row = {
             "round": index,
@@ -204,12 +212,14 @@ class Experiment:
         watch(Progress(config.scheme, after.round_index, self.rounds, row=row))
         return after
 
-    def _evaluate(
+    def evaluate(
         self, folder: RunFolder, state: RoundState, workers: Workers, watch: Watch, tasks: int
     ) -> dict[str, Any]:
+        """Score parameters into a row of the run folder; InputError where they diverge."""
         train, heldout = workers.scores(state.params, tasks, self.adaptation())
         if not math.isfinite(train.loss + heldout.loss):
-            raise self._diverged(f"the losses after {state.round_index} rounds")
+            where = f"the losses after {state.round_index} rounds"
+            raise InputError(f"{where} diverge: {self.too_large}")
         row = {
             "round": state.round_index,
             "channel_uses": state.channel_uses,
@@ -221,12 +231,14 @@ class Experiment:
         watch(Progress(self.config.scheme, state.round_index, self.rounds, evaluation=row))
         return row
 
-    def _diverged(self, what: str) -> InputError:
+    @property
+    def too_large(self) -> str:
+        """What to blame when updates or losses diverge."""
         config = self.config
         if config.scheme == "local":
-            return InputError(f"{what} diverge: local.lr = {config.local.lr} is too large")
-        return InputError(
-            f"{what} diverge: learner.meta_lr = {config.learner.meta_lr} or "
+            return f"local.lr = {config.local.lr} is too large"
+        return (
+            f"learner.meta_lr = {config.learner.meta_lr} or "
             f"learner.adapt_lr = {config.learner.adapt_lr} is too large"
         )
 

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from fl_core.errors import InputError
 from radio.keys import allow, new_pairs, read_allowed, secrets_in
+from testbed.options import Json
+from testbed.terminal import console, print_json
 
 keys_app = typer.Typer(
     help="Make, list and allow the keys that nodes and radios know each other by.",
     no_args_is_help=True,
 )
-console = Console()
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A folder of keys.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the figures as JSON on stdout.")]
 
 
 @keys_app.command(epilog="Example: `airmeta keys new d3 --out keys`")
@@ -34,7 +32,7 @@ def new(
     pairs = new_pairs(out, names)
     if as_json:
         rows = {n: {"secret": str(s), "public": str(p)} for n, (s, p) in pairs.items()}
-        _print_json(rows)
+        print_json(rows)
     else:
         for name, (secret, public) in pairs.items():
             console.print(f"{name}: {secret}, {public}", soft_wrap=True)
@@ -49,7 +47,7 @@ def list_keys(folder: Folder = Path("keys"), as_json: Json = False) -> None:
     names = sorted({*allowed, *own})
     if as_json:
         rows = [{"name": n, "public": allowed.get(n), "secret_here": n in own} for n in names]
-        _print_json({"keys": rows})
+        print_json({"keys": rows})
         return
     table = Table("node", "public key", "secret")
     for name in names:
@@ -67,10 +65,6 @@ def allow_node(
     """Believe a node of another host; deleting DIR/NAME.public ends that."""
     name = allow(folder, public)
     if as_json:
-        _print_json({"allowed": name})
+        print_json({"allowed": name})
     else:
         console.print(f"{name}: allowed", soft_wrap=True)
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, allow_nan=False))

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import yaml
 
 from fl_core.errors import InputError
@@ -96,20 +97,21 @@ class RunFolder:
         path = self.path / rows
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
-    def save(self, state: RoundState) -> None:
-        """Write the checkpoint."""
+    def save(self, state: RoundState, **more: npt.NDArray[Any]) -> None:
+        """Write the checkpoint, with arrays that only some runs have."""
         devices = np.array(sorted(state.memory), dtype=np.int64)
         memory = [state.memory[int(i)] for i in devices]
         buffer = io.BytesIO()
-        np.savez(
-            buffer,
-            params=state.params,
-            devices=devices,
-            memory=np.stack(memory) if memory else np.zeros((0, len(state.params)), np.float32),
-            round_index=np.int64(state.round_index),
-            channel_uses=np.int64(state.channel_uses),
-            config_sha256=np.array(config_hash(self._config)),
-        )
+        arrays: dict[str, Any] = {
+            "params": state.params,
+            "devices": devices,
+            "memory": np.stack(memory) if memory else np.zeros((0, len(state.params)), np.float32),
+            "round_index": np.int64(state.round_index),
+            "channel_uses": np.int64(state.channel_uses),
+            "config_sha256": np.array(config_hash(self._config)),
+            **more,
+        }
+        np.savez(buffer, **arrays)
         for name in ROWS:  # what the checkpoint stands on must be on the disk before it
             if (self.path / name).exists():
                 with (self.path / name).open("rb") as file:
@@ -215,6 +217,16 @@ def load_checkpoint(path: Path) -> tuple[RoundState, str]:
         raise InputError(
             f"{path}: the checkpoint is damaged ({error}); delete it to start the run again"
         ) from error
+
+
+def load_array(path: Path, name: str) -> npt.NDArray[Any]:
+    """One of the arrays that only some runs have; InputError when this checkpoint has none."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
+            array: npt.NDArray[Any] = data[name]
+            return array
+    except DAMAGED as error:
+        raise InputError(f"{path}: holds no {name}; another kind of run was begun here") from error
 
 
 def as_yaml(config: ExperimentConfig) -> str:

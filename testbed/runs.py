@@ -17,7 +17,7 @@ from rich.console import Console
 from fl_core.errors import InputError
 from testbed.config import ExperimentConfig
 from testbed.events import TensorBoardEvents
-from testbed.experiment import Experiment, Outcome, Progress
+from testbed.experiment import Experiment, Outcome, Progress, Watch
 from testbed.report.html import write_report
 from testbed.run_folder import RunFolder, load_checkpoint
 from testbed.watch import Watcher
@@ -52,11 +52,7 @@ def run_with_references(
         closing(TensorBoardEvents(folder)) as events,
         closing(Watcher(console)) as watcher,
     ):
-
-        def watch(event: Progress) -> None:
-            watcher(event)
-            events(event)
-
+        watch = both(watcher, events)
         for experiment in experiments:
             scheme = experiment.config.scheme
             path = folder if scheme == config.scheme else folder / "references" / scheme
@@ -72,6 +68,16 @@ def run_with_references(
                 return RunResult(folder, summaries, report=None)
             summaries[scheme] = outcome.summary
     return RunResult(folder, summaries, write_report(folder))
+
+
+def both(one: Watch, other: Watch) -> Watch:
+    """Shows events to two."""
+
+    def watch(event: Progress) -> None:
+        one(event)
+        other(event)
+
+    return watch
 
 
 def finished(path: Path, config: ExperimentConfig) -> Outcome | None:
@@ -127,13 +133,18 @@ def _number(folder: Path, name: str) -> int:
 
 
 @contextmanager
-def stop_after_round() -> Iterator[StopRequest]:
-    """Turn Ctrl-C and SIGTERM into a request; a second one interrupts at once."""
-    request = StopRequest()
-    handlers = {s: signal.signal(s, request.receive) for s in STOP_SIGNALS}
+def stop_after_round(patience_s: float = 0.0) -> Iterator[StopRequest]:
+    """Turn Ctrl-C and SIGTERM into a request; a second one interrupts at once.
+
+    Args:
+        patience_s: after which a request that was not heeded interrupts by itself; 0 for never.
+    """
+    request = StopRequest(patience_s)
+    handlers = {s: signal.signal(s, request.receive) for s in (*STOP_SIGNALS, signal.SIGALRM)}
     try:
         yield request
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in handlers.items():
             signal.signal(number, handler)
 
@@ -141,8 +152,9 @@ def stop_after_round() -> Iterator[StopRequest]:
 class StopRequest:
     """True once somebody asked the run to stop."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience_s: float = 0.0) -> None:
         self._asked = False
+        self._patience_s = patience_s
 
     def __call__(self) -> bool:
         """Whether to stop."""
@@ -153,3 +165,4 @@ class StopRequest:
         if self._asked:
             raise KeyboardInterrupt
         self._asked = True
+        signal.setitimer(signal.ITIMER_REAL, self._patience_s)

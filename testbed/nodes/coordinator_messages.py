@@ -29,12 +29,10 @@ class Welcome(Body):
 
     Attributes:
         config: the resolved experiment, YAML.
-        seed: of the run.
         device: number of the device in the experiment; None for the receiver.
     """
 
     config: Annotated[str, Text(2**16 - 1, lines=True)]
-    seed: Annotated[int, Whole(0, 2**63 - 1)]
     device: Annotated[int | None, Maybe(Whole())]
 
 
@@ -56,7 +54,7 @@ class Params(Body):
     Attributes:
         params: theta, float32 [d].
         meta_lr: step size of this round.
-        devices: int64 [r], numbers of the active ones; the place of a number is its slot.
+        devices: int64 [r], numbers of the active ones.
     """
 
     params: Annotated[npt.NDArray[np.float32], Array("float32", "d")]
@@ -65,20 +63,37 @@ class Params(Body):
 
 
 @dataclass(frozen=True, eq=False)
-class Listen(Body):
-    """A device shall listen for a beacon and answer `Heard`.
+class Mark(Body):
+    """A call is coming: a device shall note when its beacon will, and answer `Marked`.
+
+    Nobody listens before all have answered: in virtual time, listening is what moves clocks on.
 
     Attributes:
         call: which call of the round; a beacon opens it.
         leg: which part of the symbols it is for.
-        what: beacon, or sync.
-        index: of the sync beacon in the call, from 0; 0 for a beacon.
-        at: of a beacon, samples from now on the device's own clock, whose relation to the
-            receiver's nobody knows yet; of a sync beacon, when it leaves.
+        devices: int64 [r], by slot.
+        ahead: samples from now on until the beacon. The device counts them on its own clock, whose
+            relation to the receiver's nobody knows yet.
     """
 
     call: Call
     leg: Legs
+    devices: Devices
+    ahead: Samples
+
+
+@dataclass(frozen=True, eq=False)
+class Listen(Body):
+    """A device shall listen for a beacon and answer `Heard`.
+
+    Attributes:
+        call: which call of the round.
+        what: the beacon that opens it, or a sync beacon.
+        index: of the sync beacon in the call, from 0; 0 for a beacon.
+        at: when a sync beacon leaves; 0 for a beacon.
+    """
+
+    call: Call
     what: Beacon
     index: Index
     at: Samples
@@ -227,7 +242,7 @@ class Recover(Body):
     scale: Annotated[float, Real(float(np.finfo(np.float64).tiny))]
 
 
-TO_DEVICE = frozenset({Welcome, Refused, Params, Listen, Sound, Grant, Send, Ack, Stop})
+TO_DEVICE = frozenset({Welcome, Refused, Params, Mark, Listen, Sound, Grant, Send, Ack, Stop})
 TO_RECEIVER = frozenset(
     {Welcome, Refused, Begin, SendBeacon, SendSync, HearSoundings, HearBurst, Recover, Ack, Stop}
 )

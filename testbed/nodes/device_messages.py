@@ -41,9 +41,22 @@ class Ready(Body):
 
     Attributes:
         energy: ||s||^2 of all its symbols before power control.
+        loss: mean over its local steps, before the update.
     """
 
     energy: Annotated[float, Real(0)]
+    loss: Annotated[float, Real()]
+
+
+@dataclass(frozen=True, eq=False)
+class Marked(Body):
+    """It has noted by its own clock when the beacon of a call will come.
+
+    Attributes:
+        call: which call of the round.
+    """
+
+    call: Call
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,4 +130,4 @@ class Bye(Body):
     ]
 
 
-FROM_DEVICE = frozenset({Hello, Ready, Heard, Armed, Report, Ask, Bye})
+FROM_DEVICE = frozenset({Hello, Ready, Marked, Heard, Armed, Report, Ask, Bye})

@@ -29,11 +29,13 @@ class Pending:
         round: that it was computed in.
         sparse: g, what is sent, float32 [d].
         left: what is remembered if it is applied, float32 [d]; sparse + left is all that is owed.
+        loss: that was reported with it.
     """
 
     round: int
     sparse: Vector
     left: Vector
+    loss: float
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Owed:
     settled: int = NONE
     pending: Pending | None = None
 
-    def sending(self, round_index: int, sparse: Vector, left: Vector) -> Owed:
+    def sending(self, round_index: int, sparse: Vector, left: Vector, loss: float) -> Owed:
         """With an update under way.
 
         Raises:
@@ -60,7 +62,7 @@ class Owed:
             raise ValueError(f"round {self.pending.round} is to be settled first")
         if round_index <= self.settled:
             raise ValueError(f"round {round_index} is settled already")
-        return Owed(self.memory, self.settled, Pending(round_index, sparse, left))
+        return Owed(self.memory, self.settled, Pending(round_index, sparse, left, loss))
 
     def settle(self, round_index: int, applied: bool) -> Owed:
         """Told what became of a round; the same again changes nothing.
@@ -90,7 +92,8 @@ class MemoryFile:
 
     def replace(self, owed: Owed) -> None:
         """Keep this from now on; OSError, and nothing changed, where the disk refuses."""
-        pending = owed.pending or Pending(NONE, np.zeros(0, np.float32), np.zeros(0, np.float32))
+        nothing = np.zeros(0, np.float32)
+        pending = owed.pending or Pending(NONE, nothing, nothing, 0.0)
         buffer = io.BytesIO()
         np.savez(
             buffer,
@@ -99,6 +102,7 @@ class MemoryFile:
             pending=np.int64(pending.round),
             sparse=pending.sparse,
             left=pending.left,
+            loss=np.float64(pending.loss),
         )
         write_atomically(self._path, buffer.getvalue())
         self.owed = owed
@@ -108,7 +112,9 @@ def _load(path: Path, dim: int) -> Owed:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
             memory, settled = data["memory"], int(data["settled"])
-            pending = Pending(int(data["pending"]), data["sparse"], data["left"])
+            pending = Pending(
+                int(data["pending"]), data["sparse"], data["left"], float(data["loss"])
+            )
     except DAMAGED as error:
         raise InputError(
             f"{path}: the device's memory is damaged ({error}); delete it to forget what it owes"

@@ -30,6 +30,7 @@ from testbed.nodes.messages import Body, Message
 _QUEUED = 256  # messages that wait on either side of a connection, at most
 _REMEMBERED = 1024  # messages of a sender that are recognised when they come again
 _MISSED = 4  # heartbeats after which a connection is given up
+_LINGER_MS = 200
 _SEALED = 64  # bytes that encryption adds, at most
 
 HEARTBEAT_S = 1.0
@@ -95,9 +96,9 @@ class Transport(ABC):
         self.close()
 
     def close(self) -> None:
-        """Close all sockets; what was not sent yet is dropped."""
+        """Close all sockets; what was said last has a moment to leave."""
         for one in self._sockets:
-            one.close(linger=0)
+            one.close(linger=_LINGER_MS)
         self._context.term()
 
     def receive(self, timeout_s: float) -> Event | None:

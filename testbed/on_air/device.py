@@ -46,6 +46,7 @@ class Device:
         self._cfo_hz = 0.0
         self._sounded: tuple[float, float] | None = None  # own time in s, phase that was sent
         self.trace = np.zeros(0, np.float32)  # of the beacon's correlation, for a figure
+        self.turned = 0.0  # rad, by which the last burst was turned back against the sounding
 
     @property
     def synchronised(self) -> bool:
@@ -106,8 +107,8 @@ class Device:
         # The sounding went out with the phase that was then predicted. Beacons behind it tell
         # better what the phase was; the difference is part of what the receiver took for channel.
         centre_s, predicted = self._sounded
-        turn = predicted - self._phase(centre_s)
-        return self._send(values * equaliser, self._timeline.bursts[burst] - advance, turn)
+        self.turned = predicted - self._phase(centre_s)
+        return self._send(values * equaliser, self._timeline.bursts[burst] - advance, self.turned)
 
     def _send(self, values: ComplexArray, start: float, turn: float) -> TxReport:
         step = self._timeline.numerology.symbol_length

@@ -56,6 +56,11 @@ class Link:
         return amplitude_for_backoff(self.backoff_db, self.numerology)
 
     @property
+    def lead(self) -> int:
+        """Samples from planning a call to its beacon, so that every device listens in time."""
+        return 2 * self.search
+
+    @property
     def max_cfo_hz(self) -> float:
         """Largest frequency difference of two radios."""
         return 0.0 if self.shared_clock else 2e-6 * self.max_offset_ppm * self.carrier_hz

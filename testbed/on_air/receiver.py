@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from radio.api import IQ, Capture, Radio, RadioError
+from radio.api import IQ, Capture, Radio, RadioError, TxReport
 from radio.waveform.chanest import delay_samples, least_squares, smooth
 from radio.waveform.frame import BurstLayout
 from radio.waveform.numerology import Numerology
@@ -105,13 +105,13 @@ class Receiver:
         self.start = start
         self.overdriven = 0
 
-    def send_beacon(self) -> None:
+    def send_beacon(self) -> TxReport:
         """Start the round."""
-        self._send(self._timeline.beacon.iq, 0)
+        return self._send(self._timeline.beacon.iq, 0)
 
-    def send_sync(self, start: int) -> None:
+    def send_sync(self, start: int) -> TxReport:
         """Send a sync beacon."""
-        self._send(self._timeline.sync.iq, start)
+        return self._send(self._timeline.sync.iq, start)
 
     def hear_soundings(self) -> tuple[Sounding, IQ]:
         """Listen to all slots, and keep what was received."""
@@ -196,8 +196,8 @@ class Receiver:
     def _unit(self) -> np.float32:
         return np.float32(self._link.amplitude * self._link.reference_gain)
 
-    def _send(self, iq: IQ, start: int) -> None:
-        self._radio.transmit(iq * np.float32(self._link.amplitude), at=self.start + start)
+    def _send(self, iq: IQ, start: int) -> TxReport:
+        return self._radio.transmit(iq * np.float32(self._link.amplitude), at=self.start + start)
 
     def _hear(self, start: int, length: int) -> IQ:
         capture: Capture = self._radio.receive(length, at=self.start + start)

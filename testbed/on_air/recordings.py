@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from radio.recording import RecordingRadio
+from radio.recording import Recording, RecordingRadio
 from testbed.config import ExperimentConfig
 from testbed.on_air.snapshot import save_snapshot
-from testbed.on_air.uplink import IQUplink, RoundOnAir
+from testbed.on_air.timeline import Timeline
+from testbed.on_air.uplink import DeviceArray, IQUplink
 
 RECORDINGS = "recordings"
 SNAPSHOTS = "air"
@@ -45,17 +46,29 @@ class Keeper:
                 return  # nobody had anything to send
             if recording is not None:
                 for leg in legs:
-                    for first, n, label, fields in _labels(leg):
-                        recording.annotate(first, n, label, round=index, nonce=leg.nonce, **fields)
+                    annotate(recording, index, leg.timeline, leg.nonce, leg.devices)
         if index % self._config.evaluation.every == 0 or index + 1 == self._config.rounds:
             save_snapshot(self._folder / SNAPSHOTS / f"round-{index:05d}.npz", legs[0])
 
 
-def _labels(now: RoundOnAir) -> Iterator[tuple[int, int, str, dict[str, int]]]:
-    """What the parts of a recording are: (first sample, samples, label, fields)."""
-    timeline, start = now.timeline, now.receiver.start
-    for slot, device in enumerate(now.devices):
-        first = start + timeline.sounding + slot * timeline.slot
-        yield first, timeline.pilot.length, f"sounding of d{device}", {"device": int(device)}
+def annotate(
+    recording: Recording, index: int, timeline: Timeline, start: int, devices: DeviceArray
+) -> None:
+    """Say what the samples of a leg are.
+
+    Args:
+        recording: of its round.
+        index: of the round.
+        timeline: of the leg.
+        start: on the receiver's clock; names the leg.
+        devices: int64 [r], by slot.
+    """
+
+    def note(first: int, n: int, label: str, **fields: int) -> None:
+        recording.annotate(start + first, n, label, round=index, nonce=start, **fields)
+
+    for slot, device in enumerate(devices):
+        first = timeline.sounding + slot * timeline.slot
+        note(first, timeline.pilot.length, f"sounding of d{device}", device=int(device))
     for burst, (first, layout) in enumerate(zip(timeline.bursts, timeline.layouts, strict=True)):
-        yield start + first, layout.length, f"burst {burst}", {"burst": burst}
+        note(first, layout.length, f"burst {burst}", burst=burst)

@@ -160,7 +160,7 @@ class IQUplink:
 
         That is so near that no clock drifts from now until then, however long the last round ago.
         """
-        start = self._receiver.now() + 2 * self._link.search
+        start = self._receiver.now() + self._link.lead
         receiver = Receiver(self._receiver, timeline, self._link, start)
         radios = [self._devices(int(i)) for i in devices]
         nodes = [Device(radio, timeline, self._link) for radio in radios]

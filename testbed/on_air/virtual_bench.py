@@ -31,6 +31,7 @@ from testbed.on_air.timeline import Timeline
 from testbed.on_air.uplink import IQUplink
 
 RECEIVER = "rx"
+CLOCK = "clock"  # a radio without faults that hears nobody; rounds are paced by its samples
 SLOWEST = 1e-4  # by which a clock may be off
 
 
@@ -66,7 +67,7 @@ class VirtualBench:
             self._numerology,
         )
         self.link = self._link()
-        self._round_s, self._lead_s = self._schedule()
+        self.every_s, self.first_s = self._schedule()
 
     @property
     def turnaround_s(self) -> float:
@@ -123,7 +124,7 @@ class VirtualBench:
                 device,
                 self.link,
                 self.timeline(),
-                wait=lambda index: air.clock.wait_until(self._lead_s + index * self._round_s),
+                wait=lambda index: air.clock.wait_until(self.first_s + index * self.every_s),
                 scorer=scorer if self._config.iq.error_budget else None,
             )
             keeper = Keeper(self._config, folder, receiver, uplink)
@@ -138,14 +139,17 @@ class VirtualBench:
             kind=config.channel.fading,
             k_db=config.channel.rician_k_db,
             doppler_hz=iq.doppler_hz,
-            block_s=self._round_s,
+            block_s=self.every_s,
         )
         losses_db = self.levels.loss_db - 20 * np.log10(self._path_amplitudes)
         names = [RECEIVER, *(name_of(i) for i in range(config.devices.num_devices))]
         return Scene(
             carrier_hz=iq.carrier_hz,
             sample_rate_hz=self._numerology.sample_rate_hz,
-            equipment={name: self.preset.equip(config.seed, name) for name in names},
+            equipment={
+                **{name: self.preset.equip(config.seed, name) for name in names},
+                CLOCK: PRESETS["ideal"].equip(config.seed, CLOCK),
+            },
             paths={
                 (name_of(i), RECEIVER): Path(fading, float(loss), seed=config.seed, index=i)
                 for i, loss in enumerate(losses_db)
@@ -171,10 +175,11 @@ class VirtualBench:
         receiver whose clock is slow.
         """
         legs = self.timeline().legs(self.link.sounding_life_s)
-        samples = sum(leg.length + 2 * self.link.search for leg in legs)
+        samples = sum(leg.length + self.link.lead for leg in legs)
         rounds_s = samples / self._numerology.sample_rate_hz
         round_s = math.ceil(100 * (rounds_s * (1 + SLOWEST) + 0.01)) / 100
-        return round_s, (round_s - rounds_s) / 2
+        lead = (round_s - rounds_s) / 2 * self._numerology.sample_rate_hz
+        return round_s, math.floor(lead) / self._numerology.sample_rate_hz
 
 
 def _require_turnaround(radio: Radio, planned_s: float) -> None:

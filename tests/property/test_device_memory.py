@@ -62,7 +62,7 @@ class OneDevice(RuleBasedStateMachine):
         # Whole numbers, so that sums are exact.
         update = self.rng.integers(-99, 100, DIM).astype(np.float32)
         sparse, left = sparsify(TopK(3), update, self.file.owed.memory, self.rng)
-        if self.replace(self.file.owed.sending(self.round, sparse, left), disk):
+        if self.replace(self.file.owed.sending(self.round, sparse, left, 0.5), disk):
             self.computed += update
         else:
             self.round += 1  # the device was left out of this round
@@ -112,20 +112,20 @@ TestOneDevice.settings = settings(max_examples=150, stateful_step_count=40, dead
 def pending_file(tmp_path):
     file = MemoryFile(tmp_path / "d0.npz", 2)
     ones = np.ones(2, np.float32)
-    file.replace(file.owed.sending(4, ones, 2 * ones))
+    file.replace(file.owed.sending(4, ones, 2 * ones, 0.5))
     return file
 
 
 def test_rounds_are_settled_in_order(tmp_path):
     owed = pending_file(tmp_path).owed
     with pytest.raises(ValueError, match="round 4 is to be settled first"):
-        owed.sending(5, owed.memory, owed.memory)
+        owed.sending(5, owed.memory, owed.memory, 0.5)
     with pytest.raises(ValueError, match="round 5 is not under way"):
         owed.settle(5, applied=True)
     settled = owed.settle(4, applied=True)
     assert settled.settle(3, applied=True) is settled
     with pytest.raises(ValueError, match="round 4 is settled already"):
-        settled.sending(4, owed.memory, owed.memory)
+        settled.sending(4, owed.memory, owed.memory, 0.5)
 
 
 @pytest.mark.parametrize("spoil", [lambda data: data[:-30], lambda data: b"", lambda data: b"{}"])

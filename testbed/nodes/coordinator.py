@@ -1,0 +1,351 @@
+"""What the coordinator does, as a pure step: it alone knows the order of a round.
+
+It asks, waits for the answers or for the deadline, and asks the next thing (docs/adr/0003). A
+device that does not answer is left out; a receiver that does not, or a burst in which nobody was
+heard, costs the call, which is then made again, up to a limit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from fl_core import server
+from testbed.nodes.call import Stage, is_answer, stages
+from testbed.nodes.coordinator_messages import (
+    Ack,
+    Grant,
+    Mark,
+    Params,
+    Recover,
+    Refused,
+    Welcome,
+)
+from testbed.nodes.coordinator_state import (
+    Broken,
+    Commit,
+    Committed,
+    CoordinatorState,
+    Pace,
+    Paced,
+)
+from testbed.nodes.device_messages import Ask, Bye, Heard, Hello, Ready, Report
+from testbed.nodes.messages import Body, Message
+from testbed.nodes.receiver_messages import (
+    Begun,
+    BurstHeard,
+    Estimate,
+    ReceiverHello,
+    Sent,
+    Soundings,
+    Status,
+)
+from testbed.nodes.round_now import RoundNow
+from testbed.nodes.shell import End, Event, Halt, Tick
+from testbed.nodes.transport import Lost
+from testbed.nodes.turn import Turn
+
+
+def step(state: CoordinatorState, event: Event) -> tuple[CoordinatorState, Sequence[Any]]:
+    """One event at the coordinator."""
+    turn = _Turn(state, event.now_s)
+    if state.until_s < 0:
+        turn.wait("gather", state.brief.deadlines.gather_s)
+    turn.take(event.what)
+    return turn.state, turn.actions
+
+
+class _Turn(Turn):
+    def take(self, what: Any) -> None:
+        match what:
+            case Message():
+                self._heard(what)
+            case Lost(name):
+                self._lost(name, "lost")
+            case Tick() if self.is_late:
+                self._late()
+            case Paced() if self.state.phase == "pace":
+                self._call(0)
+            case Committed() if self.state.phase == "commit":
+                self._committed()
+            case Broken(code, reason):
+                self.end(End(code, reason))
+            case Halt():
+                self.end(End(130, "stopped"))
+
+    # What nodes say
+
+    def _heard(self, message: Message) -> None:
+        name, body, state = message.sender, message.body, self.state
+        if isinstance(body, Hello | ReceiverHello):
+            self._hello(name, body)
+        elif message.run != self.brief.run:
+            self.blame(name, "stale")
+        elif isinstance(body, Ask):
+            self.tell_fate(name, message.round)
+        elif isinstance(body, Bye):
+            self._bye(name, body.reason)
+        elif message.round != state.round or state.now is None:
+            self.blame(name, "late")
+        elif isinstance(body, Report):
+            self.figures(name, cfo_hz=body.cfo_hz, phase_deg=body.phase_deg)
+            self.change(now=state.now.clipping(body.clipped))
+        elif isinstance(body, Status):
+            self.change(now=state.now.overdriving(body.overdriven))
+            if body.trouble:
+                self._troubled(name)
+        elif (
+            state.stage is not None
+            and name in state.unanswered
+            and is_answer(state.stage.ask, body)
+        ):
+            self.change(unanswered=state.unanswered - {name}, answers={**state.answers, name: body})
+            self._go_on()
+        else:
+            self.blame(name, "late")
+
+    def _hello(self, name: str, hello: Hello | ReceiverHello) -> None:
+        """Somebody is here, for the first time or again."""
+        reason = self.brief.objection(name, hello)
+        if reason:
+            self.blame(name, "refused")
+            self.tell(name, Refused(reason))
+            if not self.state.begun:  # a bench that is set up wrong is better mended than run
+                self.end(End(2, reason))
+            return
+        brief, state = self.brief, self.state
+        self.note(name, here=True)
+        number = None if name == brief.receiver else state.number(name)
+        self.tell(name, Welcome(brief.config, number))
+        if state.phase == "gather":
+            enough = any if state.begun else all
+            devices = enough(self.state.is_here(device) for device in brief.devices)
+            if devices and self.state.is_here(brief.receiver):
+                self._begin()
+        elif state.phase == "compute" and state.now and number in state.now.active:
+            # It was away, and may still make this round's deadline.
+            assert state.stage is not None
+            if name not in state.answers:
+                self.change(unanswered=state.unanswered | {name})
+                self.tell(name, state.stage.ask)
+
+    def _bye(self, name: str, reason: str) -> None:
+        if reason == "diverged":
+            self.end(End(2, f"the updates of {name} diverge: {self.brief.diverged}"))
+        self._lost(name, reason)
+
+    def _lost(self, name: str, why: str) -> None:
+        """A node is gone, for now."""
+        self.note(name, here=False)
+        if self.state.ending is not None:
+            self.end_if_alone()
+            return
+        self.blame(name, why)
+        if name in self.state.unanswered:
+            self.change(unanswered=self.state.unanswered - {name})
+            self._go_on()
+
+    def _troubled(self, receiver: str) -> None:
+        """The receiver could not do what it was told."""
+        self.blame(receiver, "radio")
+        if receiver in self.state.unanswered:
+            self._failed()
+
+    def _late(self) -> None:
+        """A deadline has passed."""
+        state = self.state
+        if state.phase == "ending":
+            self.change(ended=state.ending)
+        elif state.phase == "gather":
+            if not state.is_here(self.brief.receiver):
+                self.end(End(1, f"the receiver {self.brief.receiver} is not there"))
+            elif not state.is_here(*self.brief.devices):
+                self.end(End(1, "no device is there"))
+            else:
+                self._begin()
+        elif state.stage is not None:
+            for name in state.unanswered:
+                self.blame(name, state.stage.name)
+            self.change(unanswered=frozenset())
+            self._go_on()
+
+    # A round, from its parameters to its commit
+
+    def _begin(self) -> None:
+        brief, index = self.brief, self.state.round
+        active = server.draw_devices(brief.seed, index, len(brief.devices), brief.num_active)
+        params = Params(self.state.params, brief.meta_lr(index), active)
+        for name in brief.devices:
+            if self.state.is_here(name):
+                self.tell(name, params)
+        self.change(now=RoundNow(tuple(int(i) for i in active)), begun=True)
+        self.ask("compute", Stage("update", "active", params), told=True)
+        self._go_on()
+
+    def _call(self, leg: int) -> None:
+        """Call the devices for a leg, the first time or again."""
+        now = self.state.now
+        assert now is not None
+        now = now.calling(leg, self.brief.legs(len(now.slots)))
+        todo = stages(now.call, leg, now.slots, now.legs[leg], self.brief.num_symbols)
+        self.change(now=replace(now, todo=tuple(todo)))
+        self._next()
+
+    def _next(self) -> None:
+        """Ask what comes next in the call."""
+        now = self.state.now
+        assert now is not None
+        if now.todo:
+            stage, todo = now.todo[0], now.todo[1:]
+            if isinstance(stage.ask, Mark):
+                stage = replace(stage, ask=replace(stage.ask, ahead=now.ahead))
+            self.change(now=replace(now, todo=todo))
+            self.ask("call", stage)
+            self._go_on()
+        elif not now.heard.any():
+            self._failed()
+        elif now.leg + 1 < len(now.legs):
+            self._call(now.leg + 1)
+        else:
+            assert now.power is not None
+            self.ask("recover", Stage("estimate", "receiver", Recover(float(now.power.scale))))
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Take the answers once nobody is waited for any more."""
+        state = self.state
+        if state.unanswered or state.stage is None or state.now is None:
+            return
+        stage, now, answers = state.stage, state.now, state.answers
+        self.change(stage=None)
+        if stage.to == "receiver":
+            if self.brief.receiver in answers:
+                self._learnt(now, answers[self.brief.receiver])
+            else:
+                self._failed()
+            return
+        said = {state.number(name): answer for name, answer in answers.items()}
+        if stage.to == "active":
+            self._computed(now, {i: a for i, a in said.items() if isinstance(a, Ready)})
+            return
+        if stage.to in ("slots", "synchronised"):
+            deaf = {i for i, a in said.items() if _is_deaf(a)}
+            now = replace(now, synchronised=now.synchronised & frozenset(set(said) - deaf))
+        self.change(now=now)
+        if now.synchronised:
+            self._next()
+        else:
+            self._failed()
+
+    def _computed(self, now: RoundNow, updates: dict[int, Ready]) -> None:
+        self.change(now=now.ready(updates))
+        if not updates:
+            self._commit(None)
+            return
+        self.wait("pace", math.inf)
+        self.actions.append(Pace(self.state.round))
+
+    def _learnt(self, now: RoundNow, answer: Body) -> None:
+        """The receiver did what it was told."""
+        match answer:
+            case Begun(ahead=ahead):
+                now = replace(now, ahead=ahead)
+            case Sent(clipped=clipped):
+                now = now.clipping(clipped)
+            case BurstHeard():
+                now = now.burst(answer)
+            case Soundings():
+                now = now.sounded(answer, self.brief)
+                assert now.power is not None
+                if now.power.scale == 0:  # nobody has anything to send
+                    self.change(now=now)
+                    self._commit(None)
+                    return
+                self._grant(now, answer)
+            case Estimate(nmse_predicted=predicted):
+                good = predicted is not None and predicted <= self.brief.fail_above
+                if good or now.failures >= self.brief.retries:
+                    self._commit(answer)
+                else:
+                    self._failed()
+                return
+        self.change(now=now)
+        self._next()
+
+    def _grant(self, now: RoundNow, soundings: Soundings) -> None:
+        assert now.power is not None
+        for slot, number in enumerate(now.slots):
+            name = self.brief.devices[number]
+            gain, snr_db = float(soundings.gains[slot]), float(soundings.snr_db[slot])
+            self.figures(name, gain=gain, snr_db=snr_db)
+            if number in now.senders:
+                grant = Grant(
+                    now.call,
+                    float(now.power.scale),
+                    float(now.power.precoders[slot].real),
+                    soundings.equalisers[slot],
+                    float(soundings.delays[slot]),
+                )
+                self.tell(name, grant)
+
+    def _failed(self) -> None:
+        """What was tried came to nothing: once more from the beacon, or not at all."""
+        now, recovering = self.state.now, self.state.phase == "recover"
+        assert now is not None
+        self.change(now=replace(now, failures=now.failures + 1), stage=None, unanswered=frozenset())
+        if not self.state.is_here(self.brief.receiver):
+            self._gather()
+        elif now.failures >= self.brief.retries:
+            self._commit(None)
+        else:
+            self._call(0 if recovering else now.leg)
+
+    def _gather(self) -> None:
+        """Wait for nodes, and begin the round anew: updates that are ready will be once more."""
+        self.change(now=None)
+        self.wait("gather", self.brief.deadlines.rejoin_s)
+
+    def _commit(self, estimate: Estimate | None) -> None:
+        state = self.state
+        assert state.now is not None
+        result = state.now.result(estimate, self.brief)
+        last_applied = state.last_applied.copy()
+        last_applied[list(result.applied)] = state.round
+        params = state.params
+        if result.mean_update is not None:
+            params = server.step(params, result.mean_update)
+        uses = state.channel_uses + result.symbols
+        row = {
+            "round": state.round,
+            "meta_lr": self.brief.meta_lr(state.round),
+            **result.row,
+            "symbols": result.symbols,
+            "channel_uses": uses,
+        }
+        self.change(params=params, last_applied=last_applied, channel_uses=uses)
+        self.wait("commit", math.inf)
+        self.actions.append(Commit(state.round, params, last_applied, uses, row))
+
+    def _committed(self) -> None:
+        state, brief = self.state, self.brief
+        assert state.now is not None
+        for number in state.now.active:
+            name, applied = brief.devices[number], state.last_applied[number] == state.round
+            node = self.state.nodes[name]
+            self.note(name, asked=node.asked + 1, applied=node.applied + int(applied))
+            self.tell(name, Ack(bool(applied)))
+        self.tell(brief.receiver, Ack(applied=True))
+        self.change(round=state.round + 1, now=None, stage=None)
+        if self.state.round == brief.rounds:
+            self.end(End(0, "the run is over"))
+        elif state.is_here(brief.receiver) and state.is_here(*brief.devices):
+            self._begin()
+        else:
+            self._gather()
+
+
+def _is_deaf(answer: Body) -> bool:
+    """Without its beacon a device knows neither time nor frequency."""
+    return isinstance(answer, Heard) and answer.what == "beacon" and not answer.heard

@@ -1,0 +1,110 @@
+"""One step of the coordinator under way: the state so far, and the actions so far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from testbed.nodes.call import Stage
+from testbed.nodes.coordinator_messages import Ack, Stop
+from testbed.nodes.coordinator_state import CoordinatorState, Phase, Tell
+from testbed.nodes.messages import Body
+from testbed.nodes.shell import End
+
+FAREWELL_S = 1.5  # in which nodes may say goodbye
+
+
+class Turn:
+    """What all of the coordinator's decisions are made of.
+
+    Attributes:
+        state: so far.
+        actions: so far.
+    """
+
+    def __init__(self, state: CoordinatorState, now_s: float) -> None:
+        self.state = state
+        self.actions: list[Any] = []
+        self._now_s = now_s
+        self.brief = state.brief
+
+    def change(self, **fields: Any) -> None:
+        """Set fields of the state."""
+        self.state = replace(self.state, **fields)
+
+    def wait(self, phase: Phase, seconds: float) -> None:
+        """From now on wait for something else, and for so long."""
+        self.change(phase=phase, until_s=self._now_s + seconds)
+
+    @property
+    def is_late(self) -> bool:
+        """Whether what is waited for should have come."""
+        return self._now_s >= self.state.until_s
+
+    def tell(self, to: str, body: Body) -> None:
+        """Say something about the round under way."""
+        self.actions.append(Tell(to, body, self.brief.run, self.state.round))
+
+    def ask(self, phase: Phase, stage: Stage, told: bool = False) -> None:
+        """Put a question to those whom it concerns and who are here.
+
+        Args:
+            phase: that waits for the answers.
+            stage: the question.
+            told: whether they have it already.
+        """
+        asked = [name for name in self._concerned(stage) if self.state.is_here(name)]
+        self.change(stage=stage, unanswered=frozenset(asked), answers={})
+        self.wait(phase, self.brief.patience_s(stage))
+        for name in () if told else asked:
+            self.tell(name, stage.ask)
+
+    def tell_fate(self, name: str, round_index: int) -> None:
+        """Of an update that a device asks after; of one under way nobody knows yet."""
+        if name != self.brief.receiver and round_index < self.state.round:
+            applied = bool(self.state.last_applied[self.state.number(name)] == round_index)
+            self.actions.append(Tell(name, Ack(applied), self.brief.run, round_index))
+
+    def blame(self, name: str, fault: str) -> None:
+        """Count a fault."""
+        faults = self.state.nodes[name].faults
+        self.note(name, faults={**faults, fault: faults.get(fault, 0) + 1})
+
+    def figures(self, name: str, **figures: float) -> None:
+        """Keep what was last heard of a node."""
+        self.note(name, figures={**self.state.nodes[name].figures, **figures})
+
+    def note(self, name: str, **fields: Any) -> None:
+        """Set fields of a node."""
+        node = replace(self.state.nodes[name], **fields)
+        self.change(nodes={**self.state.nodes, name: node})
+
+    def end(self, end: End) -> None:
+        """Tell everybody, and wait for their goodbyes; the first reason counts."""
+        if self.state.ending is not None:
+            return
+        self.change(ending=end, stage=None, unanswered=frozenset(), now=None)
+        self.wait("ending", FAREWELL_S)
+        for name, node in self.state.nodes.items():
+            if node.here:
+                self.tell(name, Stop(end.reason[:200]))
+        self.end_if_alone()
+
+    def end_if_alone(self) -> None:
+        """Nobody is left to say goodbye."""
+        if not self.state.is_here(*self.state.nodes):
+            self.change(ended=self.state.ending)
+
+    def _concerned(self, stage: Stage) -> list[str]:
+        if stage.to == "receiver":
+            return [self.brief.receiver]
+        now = self.state.now
+        assert now is not None
+        devices: Iterable[int] = {
+            "active": now.active,
+            "slots": now.slots,
+            "synchronised": now.synchronised,
+            "granted": now.senders,
+        }[stage.to]
+        return [self.brief.devices[i] for i in sorted(devices)]

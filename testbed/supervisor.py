@@ -1,0 +1,243 @@
+"""`airmeta up`: all nodes of a bench on this machine, each in its own process.
+
+Processes are forked from one that has imported everything, so fifty of them cost little more than
+one. A node that dies is started again, a few times; one that refuses is not. Whatever happens, none
+of them outlives this process.
+"""
+
+from __future__ import annotations
+
+import multiprocessing.connection
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from testbed.bench_config import COORDINATOR
+from testbed.bench_file import BenchFile
+from testbed.config import ExperimentConfig
+from testbed.experiment import Progress, Watch
+from testbed.nodes.child import AIR, Ready, air, coordinator, live, node
+from testbed.nodes.shell import End
+from testbed.runs import stop_after_round
+
+NODES = "nodes"  # folder in the run folder: logs, and what nodes keep
+POLL_S = 0.1
+AIR_S = 60.0  # in which the virtual air has to be there
+GOODBYE_S = 3.0  # in which nodes end when the run is over
+GRACE_S = 2.0  # in which they end when they are told to
+
+
+class Child:
+    """A process of the bench, started again when it dies.
+
+    Attributes:
+        name: of the node.
+        pipe: our end; its end in the child says when we are gone.
+        end: how it ended, once it has said so.
+    """
+
+    def __init__(
+        self, name: str, work: Callable[[bool], Callable[..., End]], log: Path, restarts: int
+    ) -> None:
+        """Nothing runs yet.
+
+        Args:
+            name: of the node.
+            work: what it does, given whether it was started before.
+            log: file it writes what happens to.
+            restarts: how often it may be started again.
+        """
+        self.name = name
+        self._work = work
+        self._log = log
+        self._restarts = restarts
+        self._process: BaseProcess | None = None
+        self.pipe: Connection | None = None
+        self.end: End | None = None
+
+    def start(self, again: bool = False) -> None:
+        """Start it."""
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["testbed.nodes.child"])
+        self.pipe, theirs = context.Pipe()
+        self.end = None
+        self._process = context.Process(
+            target=live, args=(self._work(again), theirs, self._log), name=self.name
+        )
+        self._process.start()
+        theirs.close()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it runs."""
+        return self._process is not None and self._process.is_alive()
+
+    def revive(self) -> bool:
+        """Start it again if it has died without a word and may be; whether it was."""
+        if self.is_alive or self._process is None or self._restarts == 0:
+            return False
+        if self.end is not None and self.end.code != 1:
+            return False
+        self._restarts -= 1
+        self.start(again=True)
+        return True
+
+    def terminate(self) -> None:
+        """Tell it to end."""
+        if self._process is not None and self._process.is_alive():
+            self._process.terminate()
+
+    def kill(self) -> None:
+        """End it, and take its place away."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+            if self.pipe is not None:
+                self.pipe.close()
+
+    def lost(self) -> End:
+        """How it ended, whether it said so or not."""
+        code = None if self._process is None else self._process.exitcode
+        return self.end or End(1, f"{self.name} ended with exit code {code}; see {self._log}")
+
+
+class Supervisor:
+    """Starts a bench, and sees to it until the run is over.
+
+    Args:
+        bench: whose nodes are started; the experiment's number of devices.
+        config: what runs.
+        folder: of the run.
+        resume: whether it goes on.
+        watch: sees every round and score.
+        say: shows a line about what happened to a node.
+    """
+
+    def __init__(
+        self,
+        bench: BenchFile,
+        config: ExperimentConfig,
+        folder: Path,
+        resume: bool,
+        watch: Watch,
+        say: Callable[[str], None],
+    ) -> None:
+        self._watch = watch
+        self._say = say
+        self._is_air_there = False
+        self._logs = folder / NODES
+        self._logs.mkdir(parents=True, exist_ok=True)
+        restarts = bench.config.restarts
+        names = [bench.receiver.name]
+        names += [device.name for device in bench.devices[: config.devices.num_devices]]
+
+        def child(name: str, work: Callable[[bool], Callable[..., End]], restarts: int) -> Child:
+            return Child(name, work, self._logs / f"{name}.log", restarts)
+
+        self._air = None
+        if bench.config.air is not None:
+            self._air = child(AIR, lambda again: air(bench, config), 0)
+        self._coordinator = child(
+            COORDINATOR,
+            lambda again: coordinator(bench, config, folder, resume or again),
+            restarts,
+        )
+        self._nodes = [
+            child(name, partial(_node, bench, name, self._logs), restarts) for name in names
+        ]
+
+    def run(self, look: Callable[[], None]) -> End:
+        """Until the run is over, or somebody stops it; `look` is called now and then."""
+        with self._all_ended(), stop_after_round() as stop:
+            # The air first: radios are opened when nodes start.
+            if self._air is not None:
+                self._air.start()
+            self._coordinator.start()
+            if self._air is not None and not self._wait_for_air(stop):
+                return self._air.lost() if not stop() else End(130, "stopped")
+            for one in self._nodes:
+                one.start()
+            while not stop():
+                self._listen()
+                look()
+                ended = self._see_to()
+                if ended is not None:
+                    return ended
+            return End(130, "stopped")
+
+    def _wait_for_air(self, stop: Callable[[], bool]) -> bool:
+        assert self._air is not None
+        deadline = time.monotonic() + AIR_S
+        while not self._is_air_there:
+            self._listen()
+            if stop() or not self._air.is_alive or time.monotonic() > deadline:
+                return False
+        return True
+
+    def _see_to(self) -> End | None:
+        """Revive who died; how the run ended, once it has."""
+        if self._air is not None and not self._air.is_alive:
+            return self._air.lost()
+        for one in (self._coordinator, *self._nodes):
+            if not one.is_alive and one.revive():
+                self._say(f"{one.name} died and was started again")
+        if not self._coordinator.is_alive:
+            return self._coordinator.lost()
+        if not self._nodes[0].is_alive and self._nodes[0].lost().code:
+            return self._nodes[0].lost()
+        return None
+
+    def _listen(self) -> None:
+        """Take what children say."""
+        children = [c for c in (self._air, self._coordinator, *self._nodes) if c is not None]
+        by_pipe = {c.pipe: c for c in children if c.pipe is not None and not c.pipe.closed}
+        for pipe in multiprocessing.connection.wait(list(by_pipe), POLL_S):
+            assert isinstance(pipe, Connection)
+            try:
+                said = pipe.recv()
+            except (EOFError, ConnectionResetError):
+                pipe.close()
+                continue
+            match said:
+                case Ready():
+                    self._is_air_there = True
+                case End():
+                    by_pipe[pipe].end = said
+                case Progress():
+                    self._watch(said)
+
+    @contextmanager
+    def _all_ended(self) -> Iterator[None]:
+        """Behind this nobody is left: nodes have time to mute their radios, the air goes last."""
+        nodes = (self._coordinator, *self._nodes)
+        begun = False
+        try:
+            yield
+            begun = True
+        finally:
+            if begun and self._coordinator.end == End(0, "the run is over"):
+                self._wait(nodes, GOODBYE_S)
+            for one in nodes:
+                one.terminate()
+            self._wait(nodes, GRACE_S)
+            for one in nodes:
+                one.kill()
+            if self._air is not None:
+                self._air.terminate()
+                self._wait((self._air,), GRACE_S / 4)
+                self._air.kill()
+
+    def _wait(self, children: tuple[Child, ...], seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while any(c.is_alive for c in children) and time.monotonic() < deadline:
+            self._listen()
+        self._listen()
+
+
+def _node(bench: BenchFile, name: str, state: Path, again: bool) -> Callable[..., End]:
+    """What a node does is the same when it is started again."""
+    return node(bench, name, state)
