@@ -61,4 +61,6 @@ def rotate(iq: ComplexArray, angle: npt.NDArray[np.float32]) -> None:
     """Turn complex64 [n] by angles in radians, float32 [n], in place."""
     phasor = np.empty_like(iq)
     phasor.real, phasor.imag = np.cos(angle), np.sin(angle)
-    iq *= phasor
+    # Not in place: numpy rounds a product of one complex number with itself as the result otherwise
+    # than one of many, on some processors, and a window has to be the same however it is cut.
+    iq[:] = iq * phasor

@@ -7,6 +7,7 @@ of them outlives this process.
 
 from __future__ import annotations
 
+import multiprocessing
 import multiprocessing.connection
 import time
 from collections.abc import Callable, Iterator
@@ -62,7 +63,6 @@ class Child:
     def start(self, again: bool = False) -> None:
         """Start it."""
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["testbed.nodes.child"])
         self.pipe, theirs = context.Pipe()
         self.end = None
         self._process = context.Process(
@@ -132,6 +132,8 @@ class Supervisor:
         self._logs = folder / NODES
         self._logs.mkdir(parents=True, exist_ok=True)
         restarts = bench.config.restarts
+        drawn = ["testbed.nodes.glyphs_drawn"] if config.task.family == "glyphs" else []
+        multiprocessing.set_forkserver_preload(["testbed.nodes.child", *drawn])
         names = [bench.receiver.name]
         names += [device.name for device in bench.devices[: config.devices.num_devices]]
 
