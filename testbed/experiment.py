@@ -24,7 +24,7 @@ from testbed.config import ExperimentConfig
 from testbed.config import Scheme as SchemeName
 from testbed.run_folder import RunFolder
 from testbed.schemes import build_bench, build_contraction, build_scheme
-from testbed.workers import Desk, Learner, Workers
+from testbed.workers import DEVICES_PER_CHUNK, Desk, Learner, Workers
 
 
 @dataclass(frozen=True)
@@ -110,14 +110,17 @@ class Experiment:
 
     def run(self, path: Path, resume: bool, watch: Watch, stop: Callable[[], bool]) -> Outcome:
         """Run into `path` until the last round, or until `stop()` is true after a round."""
-        folder = RunFolder(path, self.config)
+        config, folder = self.config, RunFolder(path, self.config)
+        # Over samples, where a bit may tip a converter, a device computes as it would by itself:
+        # a run over nodes gives the same bytes.
+        together = 1 if config.uplink == "iq" else DEVICES_PER_CHUNK
         with folder.held():
             state = folder.resume() if resume else None
             folder.create(self.dim)
             if state is None:
                 state = self.initial_state()
             with (
-                Workers(self.desk, self.config.workers, self.config.devices.num_active) as workers,
+                Workers(self.desk, config.workers, config.devices.num_active, together) as workers,
                 self.bench.open(path) as bench,
             ):
                 return self._run(folder, state, workers, bench, watch, stop)

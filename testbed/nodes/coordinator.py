@@ -16,7 +16,6 @@ from fl_core import server
 from testbed.nodes.call import Stage, is_answer, stages
 from testbed.nodes.coordinator_messages import (
     Ack,
-    Grant,
     Mark,
     Params,
     Recover,
@@ -263,7 +262,7 @@ class _Turn(Turn):
                     self.change(now=now)
                     self._commit(None)
                     return
-                self._grant(now, answer)
+                self.grant(now, answer)
             case Estimate(nmse_predicted=predicted):
                 good = predicted is not None and predicted <= self.brief.fail_above
                 if good or now.failures >= self.brief.retries:
@@ -273,22 +272,6 @@ class _Turn(Turn):
                 return
         self.change(now=now)
         self._next()
-
-    def _grant(self, now: RoundNow, soundings: Soundings) -> None:
-        assert now.power is not None
-        for slot, number in enumerate(now.slots):
-            name = self.brief.devices[number]
-            gain, snr_db = float(soundings.gains[slot]), float(soundings.snr_db[slot])
-            self.figures(name, gain=gain, snr_db=snr_db)
-            if number in now.senders:
-                grant = Grant(
-                    now.call,
-                    float(now.power.scale),
-                    float(now.power.precoders[slot].real),
-                    soundings.equalisers[slot],
-                    float(soundings.delays[slot]),
-                )
-                self.tell(name, grant)
 
     def _failed(self) -> None:
         """What was tried came to nothing: once more from the beacon, or not at all."""

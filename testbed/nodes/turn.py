@@ -7,9 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from testbed.nodes.call import Stage
-from testbed.nodes.coordinator_messages import Ack, Stop
+from testbed.nodes.coordinator_messages import Ack, Grant, Stop
 from testbed.nodes.coordinator_state import CoordinatorState, Phase, Tell
 from testbed.nodes.messages import Body
+from testbed.nodes.receiver_messages import Soundings
+from testbed.nodes.round_now import RoundNow
 from testbed.nodes.shell import End
 
 FAREWELL_S = 1.5  # in which nodes may say goodbye
@@ -59,6 +61,23 @@ class Turn:
         self.wait(phase, self.brief.patience_s(stage))
         for name in () if told else asked:
             self.tell(name, stage.ask)
+
+    def grant(self, now: RoundNow, soundings: Soundings) -> None:
+        """Tell those that were heard how to send, and keep what was heard of them."""
+        assert now.power is not None
+        for slot, number in enumerate(now.slots):
+            name = self.brief.devices[number]
+            gain, snr_db = float(soundings.gains[slot]), float(soundings.snr_db[slot])
+            self.figures(name, gain=gain, snr_db=snr_db)
+            if number in now.senders:
+                grant = Grant(
+                    now.call,
+                    float(now.power.scale),
+                    float(now.power.precoders[slot].real),
+                    soundings.equalisers[slot],
+                    float(soundings.delays[slot]),
+                )
+                self.tell(name, grant)
 
     def tell_fate(self, name: str, round_index: int) -> None:
         """Of an update that a device asks after; of one under way nobody knows yet."""

@@ -76,7 +76,7 @@ def test_every_field_is_documented_and_ruled(kinds):
 
 def test_the_envelope_comes_back():
     message = decode(wire(), FROM_DEVICE)
-    assert message == Message("r1", 4, "d0", 7, Ready(1.5))
+    assert message == Message("r1", 4, "d0", 7, Ready(1.5, 0.5))
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_what_cannot_be_said():
 
 
 def test_numpy_floats_are_floats_afterwards():
-    assert type(Ready(np.float64(2.0)).energy) is float
+    assert type(Ready(np.float64(2.0), 0.5).energy) is float
 
 
 def test_hostile_nesting_takes_no_memory():

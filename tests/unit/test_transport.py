@@ -82,8 +82,8 @@ def test_there_and_back(bench):
     device = spoke("d0", first_number=40)
     assert not hub.send("d0", Ack(True), "r", 0)
     join(hub, device)
-    assert device.send(Ready(2.0), "r", 3)
-    assert wait_for(hub, is_type(Message)) == Message("r", 3, "d0", 40, Ready(2.0))
+    assert device.send(Ready(2.0, 0.5), "r", 3)
+    assert wait_for(hub, is_type(Message)) == Message("r", 3, "d0", 40, Ready(2.0, 0.5))
     assert hub.connected == {"d0"}
     assert hub.send("d0", Ack(True), "r", 3)
     answer = wait_for(device, is_type(Message))
@@ -114,7 +114,7 @@ def test_a_hub_that_leaves_is_noticed_and_found_again(stack, tmp_path):
     for index in range(2):
         with Hub(address, "c", PEERS) as hub:
             join(hub, device)
-            assert device.send(Ready(float(index)), "r", index)
+            assert device.send(Ready(float(index), 0.5), "r", index)
             assert wait_for(hub, is_type(Message)).round == index
         assert wait_for(device, is_type(Lost)) == Lost("c")
         assert not device.send(Ask(), "r", 0)
@@ -148,15 +148,15 @@ def test_a_second_node_of_one_name_is_turned_away(bench):
     first.send(Ask(), "r", 0)
     wait_for(hub, says(Ask()))
     join(hub, second)
-    second.send(Ready(1.0), "r", 0)
+    second.send(Ready(1.0, 0.5), "r", 0)
     refusal = wait_for(second, is_type(Message), [hub])
     assert refusal.body == Refused("another node is connected as d0")
     assert hub.refused["rival"] == 1
     hub.send("d0", Ack(True), "r", 0)
     wait_for(first, says(Ack(True)))
     first.close()
-    second.send(Ready(2.0), "r", 0)
-    assert wait_for(hub, is_type(Message)).body == Ready(2.0)
+    second.send(Ready(2.0, 0.5), "r", 0)
+    assert wait_for(hub, is_type(Message)).body == Ready(2.0, 0.5)
 
 
 def test_names_that_are_not_of_the_bench(stack, tmp_path):
@@ -204,21 +204,21 @@ def refused(hub, reason, count=1):
 def test_one_key_speaks_for_one_name(stack, keyring):
     hub = stack.enter_context(Hub("tcp://127.0.0.1:*", "c", PEERS, keyring("c")))
     raw = stack.enter_context(Raw(hub.address, keyring("d1"), keyring("c").public))
-    raw.say("d0", Ready(1.0), 0)
+    raw.say("d0", Ready(1.0, 0.5), 0)
     refused(hub, "impersonation")
-    raw.say("rx", Ready(1.0), 1)
+    raw.say("rx", Ready(1.0, 0.5), 1)
     refused(hub, "impersonation", 2)
     assert hub.connected == frozenset()
-    raw.say("d1", Ready(1.0), 2)
+    raw.say("d1", Ready(1.0, 0.5), 2)
     assert wait_for(hub, is_type(Message)).sender == "d1"
 
 
 def test_without_keys_a_connection_keeps_its_name(stack, tmp_path):
     hub = stack.enter_context(Hub(f"ipc://{tmp_path}/hub", "c", PEERS))
     raw = stack.enter_context(Raw(hub.address))
-    raw.say("d1", Ready(1.0), 0)
+    raw.say("d1", Ready(1.0, 0.5), 0)
     wait_for(hub, is_type(Message))
-    raw.say("d0", Ready(1.0), 1)
+    raw.say("d0", Ready(1.0, 0.5), 1)
     refused(hub, "impersonation")
 
 
@@ -233,7 +233,7 @@ def test_a_wrong_key_gets_nothing(stack, keyring, tmp_path, whose, caplog):
     spoke = stack.enter_context(Spoke(hub.address, name, "c", TO_DEVICE, keys))
     denied = wait_for(spoke, is_type(Denied), [hub])
     assert denied.final or keys is None  # then the hub may hang up before it says why
-    assert not spoke.send(Ready(1.0), "r", 0)
+    assert not spoke.send(Ready(1.0, 0.5), "r", 0)
     refused(hub, "handshake" if keys is None else "key")
     assert "key" in caplog.text
     if keys is not None:
@@ -248,7 +248,7 @@ def test_a_hub_with_another_key_is_not_believed(stack, keyring, tmp_path):
     hub = stack.enter_context(Hub("tcp://127.0.0.1:*", "c", PEERS, impostor))
     spoke = stack.enter_context(Spoke(hub.address, "d0", "c", TO_DEVICE, keyring("d0")))
     wait_for(spoke, is_type(Denied), [hub])
-    assert not spoke.send(Ready(1.0), "r", 0)
+    assert not spoke.send(Ready(1.0, 0.5), "r", 0)
 
 
 def test_what_is_no_message_is_counted_and_dropped(stack, tmp_path):
@@ -259,9 +259,9 @@ def test_what_is_no_message_is_counted_and_dropped(stack, tmp_path):
     raw.socket.send(b"")
     raw.say("d0", Ack(True), 0)  # not for a coordinator
     refused(hub, "malformed", 4)
-    raw.say("rx", Ready(1.0), 1)  # said by devices only
+    raw.say("rx", Ready(1.0, 0.5), 1)  # said by devices only
     refused(hub, "malformed", 5)
-    raw.say("d0", Ready(1.0), 2)
+    raw.say("d0", Ready(1.0, 0.5), 2)
     assert wait_for(hub, is_type(Message)).number == 2
 
 
@@ -269,7 +269,7 @@ def test_a_message_is_taken_once(stack, tmp_path):
     hub = stack.enter_context(Hub(f"ipc://{tmp_path}/hub", "c", PEERS))
     raw = stack.enter_context(Raw(hub.address))
     for number in (5, 6, 5, 4, 4, 7):  # twice and out of order, as a network may have it
-        raw.say("d0", Ready(float(number)), number)
+        raw.say("d0", Ready(float(number), 0.5), number)
     taken = [wait_for(hub, is_type(Message)).number for _ in range(4)]
     assert taken == [5, 6, 4, 7]
     refused(hub, "duplicate", 2)
@@ -280,7 +280,7 @@ def test_too_large_a_message_ends_the_connection(stack, tmp_path):
         Hub(f"ipc://{tmp_path}/hub", "c", {"d0": FROM_DEVICE}, heartbeat_s=0.05)
     )
     raw = stack.enter_context(Raw(hub.address))
-    raw.say("d0", Ready(1.0), 0)
+    raw.say("d0", Ready(1.0, 0.5), 0)
     wait_for(hub, is_type(Message))
     raw.socket.send(b"x" * 10_000)
     assert wait_for(hub, is_type(Lost)) == Lost("d0")
@@ -299,7 +299,7 @@ def test_a_flood_is_logged_in_few_lines(stack, tmp_path, caplog):
 def test_a_node_that_does_not_read_is_no_wait(stack, tmp_path):
     hub = stack.enter_context(Hub(f"ipc://{tmp_path}/hub", "c", PEERS))
     raw = stack.enter_context(Raw(hub.address))
-    raw.say("d0", Ready(1.0), 0)
+    raw.say("d0", Ready(1.0, 0.5), 0)
     wait_for(hub, is_type(Message))
     long = Refused("x" * 500)
     sent = 0
@@ -317,7 +317,7 @@ def test_fifty_spokes(stack, tmp_path):
         join(hub, spoke)
     for index in range(5):
         for i, spoke in enumerate(spokes.values()):
-            assert spoke.send(Ready(float(i)), "r", index)
+            assert spoke.send(Ready(float(i), 0.5), "r", index)
         taken = [wait_for(hub, is_type(Message)) for _ in names]
         assert {(m.sender, m.body.energy) for m in taken} == {
             (f"d{i}", float(i)) for i in range(50)
