@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import socket
 import stat
 from collections.abc import Callable, Mapping
@@ -109,7 +110,9 @@ class RadioServer:
     @property
     def uri(self) -> str:
         """Where clients find it, with the port it got."""
-        return f"zmq+{self._router.getsockopt_string(zmq.LAST_ENDPOINT)}"
+        bound = self._router.getsockopt_string(zmq.LAST_ENDPOINT)
+        # A socket of both kinds of IP writes 127.0.0.1 as [::ffff:127.0.0.1].
+        return re.sub(r"\[::ffff:([\d.]+)\]", r"\1", f"zmq+{bound}")
 
     def serve(self, stop: Callable[[], bool] = lambda: False, poll_s: float = 0.2) -> None:
         """Answer until `stop` says so, which is asked at least every `poll_s`."""

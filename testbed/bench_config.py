@@ -128,13 +128,13 @@ class LinkConfig(Section):
 
 
 class DeadlinesConfig(Section):
-    """How long the coordinator waits."""
+    """How long nodes wait for each other."""
 
     gather_s: Positive = 60.0  # for all nodes at the start
     compute_s: Positive = 60.0  # for the updates of a round
     answer_s: Positive = 10.0  # for any other answer
-    recover_s: Positive = 60.0  # for a receiver that was lost
-    rejoin_s: Positive = 30.0  # for a device that was lost
+    recover_s: Positive = 60.0  # for the estimate
+    rejoin_s: Positive = 30.0  # for a receiver, or all devices, or a coordinator, that was lost
 
 
 _NODES = TypeAdapter(tuple[NodeConfig, ...])

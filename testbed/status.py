@@ -111,7 +111,7 @@ def render(folder: Path, status: dict[str, Any], running: bool) -> RenderableTyp
 
 def _nodes(nodes: dict[str, Any], running: bool) -> Table:
     table = Table("node", "", box=None, pad_edge=False)
-    for name in ("gain", "SNR dB", "CFO Hz", "phase °", "in", "of"):
+    for name in ("gain", "SNR dB", "CFO Hz", "phase °", "rounds"):
         table.add_column(name, justify="right")
     table.add_column("faults")
     for name, node in nodes.items():
@@ -125,8 +125,7 @@ def _nodes(nodes: dict[str, Any], running: bool) -> Table:
             _figure(node["snr_db"], ".1f"),
             _figure(node["cfo_hz"], ".0f"),
             _figure(node["phase_deg"], ".1f"),
-            str(node["applied"]) if is_device else "",
-            str(node["asked"]) if is_device else "",
+            f"{node['applied']}/{node['asked']}" if is_device else "",
             Text(faults, style="yellow"),
         )
     return table

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from testbed.nodes.coordinator_state import (
     Commit,
     Committed,
     CoordinatorState,
+    Node,
     Pace,
     Paced,
     Tell,
@@ -50,6 +52,8 @@ STAGES = {
     "recover": "estimate",
     "commit": "server",
 }
+_log = logging.getLogger(__name__)
+
 GOES_ON = "the same command with --resume goes on"
 
 
@@ -103,6 +107,8 @@ class CoordinatorNode:
         now_s = time.monotonic()
         if self._state is not None:
             self._seconds[self._state.phase] += now_s - self._last_s
+        if self._state is not None and self._state.nodes is not state.nodes:
+            _log_changes(self._state.nodes, state.nodes)
         news = self._state is None or self._state.round != state.round or state.ended is not None
         self._state, self._last_s = state, now_s
         if news or now_s - self._written_s > LOOK_S:
@@ -144,7 +150,15 @@ class CoordinatorNode:
             seconds = {STAGES[p]: s for p, s in self._seconds.items() if p in STAGES}
             self._seconds.clear()
             self._folder.append("timings.jsonl", {"round": commit.round, **seconds})
-            self._watch(Progress(config.scheme, done, config.rounds, row=dict(commit.row)))
+            row = commit.row
+            _log.info(
+                "round %d %s: participation %.2f, %d calls",
+                commit.round,
+                "failed" if row["failed"] else "done",
+                row["participation"],
+                row["calls"],
+            )
+            self._watch(Progress(config.scheme, done, config.rounds, row=dict(row)))
             if done < config.rounds and done % config.evaluation.every == 0:
                 self._evaluate(state)
             self._folder.save(state, last_applied=commit.last_applied)
@@ -157,6 +171,16 @@ class CoordinatorNode:
     def _evaluate(self, state: RoundState) -> None:
         tasks = self._experiment.config.evaluation.tasks
         self._experiment.evaluate(self._folder, state, self._workers, self._watch, tasks)
+
+
+def _log_changes(before: Mapping[str, Node], after: Mapping[str, Node]) -> None:
+    """Who came, who went, and who is to blame for what."""
+    for name, node in after.items():
+        if node.here != before[name].here:
+            _log.info("%s is %s", name, "here" if node.here else "gone")
+        for fault, count in node.faults.items():
+            if count > before[name].faults.get(fault, 0):
+                _log.warning("%s: %s (%d)", name, fault, count)
 
 
 def brief_of(experiment: Experiment, bench: BenchFile, plan: AirPlan, run: str) -> Brief:

@@ -153,7 +153,8 @@ class DeviceState:
     Attributes:
         code: hash of its code.
         turnaround_s: of its radio.
-        patience_s: how long it waits for a coordinator.
+        gather_s: how long it waits for a coordinator at first.
+        rejoin_s: how long it waits for one that it has lost.
         run: that it belongs to.
         device: its number there.
         config_sha256: of the experiment.
@@ -169,7 +170,8 @@ class DeviceState:
 
     code: str
     turnaround_s: float
-    patience_s: float
+    gather_s: float
+    rejoin_s: float
     run: str = NO_RUN
     device: int | None = None
     config_sha256: str = NO_CONFIG
@@ -278,8 +280,9 @@ def _told(state: DeviceState, message: Message, now_s: float) -> Stepped:
 
 def _waited(state: DeviceState, now_s: float) -> Stepped:
     waited_s = now_s - state.since_s
-    if not state.joined and waited_s > state.patience_s:
-        return _end(state, 1, f"no coordinator for {state.patience_s:g} s")
+    patience_s = state.gather_s if state.run == NO_RUN else state.rejoin_s
+    if not state.joined and waited_s > patience_s:
+        return _end(state, 1, f"no coordinator for {patience_s:g} s")
     if state.leaving_s is not None and now_s - state.leaving_s > FAREWELL_S:
         return _bye(state, "done", End(0, "the run is over; its last update is to be settled"))
     if not state.joined or waited_s < AGAIN_S:

@@ -91,6 +91,7 @@ class DeviceNode:
         except (InputError, OSError) as error:
             return device.Unfit(str(error))
         owed = self._job.memory.owed
+        _log.info("in run %s as device %d", run, number)
         pending = None if owed.pending is None else owed.pending.round
         return device.Prepared(self._job.config_sha256, pending, owed.settled)
 
@@ -148,6 +149,7 @@ class Job:
         try:
             if isinstance(action, device.Settle):
                 self.memory.replace(self.memory.owed.settle(action.round, action.applied))
+                _log.info("round %d: %s", action.round, "in" if action.applied else "not in")
                 return device.Settled(action.round)
             return self._compute(action)
         except OSError as error:

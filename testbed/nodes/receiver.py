@@ -88,7 +88,8 @@ class ReceiverState:
 
     code: str
     turnaround_s: float
-    patience_s: float
+    gather_s: float
+    rejoin_s: float
     run: str = NO_RUN
     config_sha256: str = NO_CONFIG
     round: int = -1
@@ -117,8 +118,9 @@ def step(state: ReceiverState, event: Event) -> Stepped:
             return _bye(state, "stopped", End(130, "stopped"))
         case Tick():
             waited_s = now_s - state.since_s
-            if not state.joined and waited_s > state.patience_s:
-                return _end(state, 1, f"no coordinator for {state.patience_s:g} s")
+            patience_s = state.gather_s if state.run == NO_RUN else state.rejoin_s
+            if not state.joined and waited_s > patience_s:
+                return _end(state, 1, f"no coordinator for {patience_s:g} s")
             if state.joined and state.run == NO_RUN and waited_s >= AGAIN_S:
                 return _hello(state, now_s)
         case Prepared(config_sha256):

@@ -91,6 +91,7 @@ class ReceiverNode:
                     self._job = Job(run, config, self._bench, self._state)
                 except (InputError, OSError) as error:
                     return Unfit(str(error))
+                _log.info("in run %s as the receiver", run)
                 return receiver.Prepared(self._job.config_sha256)
             case receiver.Do(round_index, told):
                 return self._do(round_index, told)

@@ -141,7 +141,7 @@ def _start(
     stop: Callable[[], bool],
 ) -> End:
     limits = None if bench.config.limits is None else bench.config.limits.limits()
-    rejoin_s = bench.config.deadlines.rejoin_s
+    deadlines = bench.config.deadlines
 
     def opened() -> Radio:
         return open_radio(node.radio, limits)
@@ -149,7 +149,8 @@ def _start(
     address = bench.config.coordinator.address
     with Spoke(address, node.name, COORDINATOR, kinds, keys_of(bench, node.name)) as spoke:
         with closing(shell(spoke, opened)) as performer:
-            state = begin(code_sha256(), performer.turnaround_s, rejoin_s)
+            waits = deadlines.gather_s, deadlines.rejoin_s
+            state = begin(code_sha256(), performer.turnaround_s, *waits)
             state = run(state, step, performer.perform, spoke, time.monotonic, stop)
         assert isinstance(state.ended, End)
         return state.ended
