@@ -27,6 +27,22 @@ if ! usable; then
     exit 1
 fi
 
+# Radios are also driven from Debian's own interpreter, whose vendor bindings want its numpy.
+missing=()
+for package in python3-numpy python3-zmq; do
+    dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package")
+done
+if command -v apt-get >/dev/null && [ ${#missing[@]} -gt 0 ]; then
+    if [ "$(id -u)" -eq 0 ] || sudo -n true 2>/dev/null; then
+        echo "setup: installing the system packages ${missing[*]}"
+        as_root apt-get update -qq
+        as_root apt-get install -y -qq "${missing[@]}"
+    else
+        echo "setup: going on without ${missing[*]}, which only some radios need;" \
+            "with root: apt-get install ${missing[*]}" >&2
+    fi
+fi
+
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 # torch first and alone: pinned, so that nothing that depends on it picks another build.
 torch=$("$venv/bin/python" -c '

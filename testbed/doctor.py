@@ -7,6 +7,7 @@ import importlib.util
 import os
 import platform
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -33,6 +34,8 @@ RADIO_SDKS = {
         "conda install -c conda-forge gnuradio, or apt install gnuradio",
     ),
 }
+SYSTEM_PYTHON = "/usr/bin/python3"
+SYSTEM_IMPORTS = "import numpy, zmq; print(f'numpy {numpy.__version__}, pyzmq {zmq.__version__}')"
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ def checks(folder: Path = Path()) -> list[Check]:
         _writable(folder / "runs"),
         _omniglot(),
         *_radios(),
+        _system_python(),
     ]
 
 
@@ -200,3 +204,15 @@ def _radios() -> Iterator[Check]:
         there = importlib.util.find_spec(module) is not None
         detail = "installed" if there else "not installed; not needed for the simulated channel"
         yield Check(f"{name} ({drives})", there, detail, "" if there else remedy, required=False)
+
+
+def _system_python() -> Check:
+    """Debian's interpreter, from which radios can be served whose bindings want its numpy."""
+    name, command = f"{SYSTEM_PYTHON} (radios)", [SYSTEM_PYTHON, "-c", SYSTEM_IMPORTS]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        found, missing = done.stdout.strip(), done.stderr.strip().rpartition("\n")[2]
+    except FileNotFoundError:
+        found, missing = "", "not there"
+    remedy = "apt install python3-numpy python3-zmq" if missing else ""
+    return Check(name, not missing, found or missing, remedy, required=False)

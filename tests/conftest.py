@@ -1,4 +1,5 @@
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -32,14 +33,37 @@ class Served:
 
 
 @pytest.fixture(scope="session")
+def debian_python() -> str:
+    """Debian's own interpreter with its numpy 1.24 and python3-zmq; scripts/setup.sh gets them."""
+    python = "/usr/bin/python3"
+    find = "import numpy, zmq; print(numpy.__version__)"
+    try:
+        done = subprocess.run([python, "-c", find], capture_output=True, text=True, check=False)
+        missing = done.stderr.strip().rpartition("\n")[2]
+    except FileNotFoundError as error:
+        missing = str(error)
+    if missing:
+        reason = f"{missing}; on Debian: apt install python3-numpy python3-zmq"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return python
+
+
+@pytest.fixture(scope="session")
 def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Served]]:
     """Start a process that serves radios, given as name=URI; ended with the tests."""
     served: list[Served] = []
 
-    def start(radios: dict[str, str], uri: str | None = None, **options: object) -> Served:
+    def start(
+        radios: dict[str, str],
+        uri: str | None = None,
+        python: str = sys.executable,
+        **options: object,
+    ) -> Served:
         uri = uri or f"zmq+ipc://{tmp_path_factory.mktemp('served')}/radios"
         texts = (uri, json.dumps(radios), json.dumps(options))
-        process = subprocess.Popen([sys.executable, "-c", SERVE, *texts], cwd=ROOT)
+        process = subprocess.Popen([python, "-c", SERVE, *texts], cwd=ROOT)
         served.append(Served(uri, process))
         return served[-1]
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fl_core.errors import InputError
 from radio.api import Radio
 from radio.keys import Keys
 from radio.registry import open_radio
@@ -140,6 +141,11 @@ def _start(
     begin: Callable[..., Any],
     stop: Callable[[], bool],
 ) -> End:
+    if node.calibration is not None:
+        raise InputError(
+            f"{bench.source}: {node.name}: calibration = {node.calibration}: profiles cannot be "
+            "applied yet; take the line out"
+        )
     limits = None if bench.config.limits is None else bench.config.limits.limits()
     deadlines = bench.config.deadlines
 

@@ -12,7 +12,10 @@ from radio.limits import LimitedRadio, Limits
 from radio.recording import RecordingRadio
 from radio.registry import open_radio
 
-BUILT_IN = ("loopback", "file", "sim", "sim-pluto", "limited", "recording", "remote", "remote-sim")
+BUILT_IN = (
+    *("loopback", "file", "sim", "sim-pluto", "limited", "recording"),
+    *("remote", "remote-sim", "remote-debian"),
+)
 AIRS = count()
 ANYTHING = Limits(
     bands=(Range(1.0, 1e12),),
@@ -62,6 +65,13 @@ def remote_sim(serve: Callable[..., Any]) -> str:
     return serve({f"r{i}": "sim://conformance?name=d0" for i in range(2)}, serial=True).uri
 
 
+@pytest.fixture(scope="session")
+def remote_debian(serve: Callable[..., Any], debian_python: str) -> str:
+    """Where Debian's own interpreter serves loopback radios."""
+    radios = {f"r{i}": "loopback://?delay=100" for i in range(2)}
+    return serve(radios, python=debian_python).uri
+
+
 @pytest.fixture
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
     match request.param:
@@ -80,7 +90,7 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
             return Backend(lambda: LimitedRadio(open_radio("loopback://"), ANYTHING))
         case "recording":
             return Backend(lambda: RecordingRadio(open_radio("loopback://")))
-        case "remote" | "remote-sim" as kind:
+        case "remote" | "remote-sim" | "remote-debian" as kind:
             # A radio has one client: who opens a second one gets the other.
             served, turn = request.getfixturevalue(kind.replace("-", "_")), count()
             return Backend(lambda: open_radio(f"{served}?name=r{next(turn) % 2}"))

@@ -27,6 +27,19 @@ sys.stdin.read()
 """
 
 
+# Sends a burst, hears it, and prints what it heard.
+ROUND_TRIP = """
+import sys
+import numpy as np
+from radio.registry import open_radio
+
+assert "scipy" not in sys.modules
+with open_radio(sys.argv[1]) as radio:
+    radio.transmit(np.arange(1, 6).astype(np.complex64) / 8, at=10)
+    sys.stdout.buffer.write(radio.receive(40, at=0).iq.tobytes())
+"""
+
+
 @pytest.fixture
 def client():
     """Start a client in mid-burst."""
@@ -138,3 +151,16 @@ def test_interrupting_a_server_mutes_and_leaves_nothing(serve):
         assert not Path(served.uri.removeprefix("zmq+ipc://")).exists()
         with pytest.raises(RadioError, match="is gone"):
             radio.now()
+
+
+def test_debians_own_python_is_a_client(serve, debian_python):
+    uri = serve({"r": "loopback://?delay=3"}).uri
+    done = subprocess.run(
+        [debian_python, "-c", ROUND_TRIP, f"{uri}?name=r"],
+        capture_output=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+    heard = np.frombuffer(done.stdout, np.complex64)
+    np.testing.assert_array_equal(heard[13:18], np.arange(1, 6) / 8)
+    assert np.count_nonzero(heard) == 5

@@ -1,5 +1,6 @@
 import importlib.metadata
 import io
+import sys
 import tomllib
 from collections import namedtuple
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from testbed import doctor
 from testbed.doctor import Check, checks, render
 
 ROOT = Path(__file__).parents[2]
@@ -132,3 +134,16 @@ def test_the_table_shows_every_check_and_takes_brackets_literally() -> None:
     rows = [line for line in text.splitlines() if line.strip()][1:]
     assert [row.strip()[0] for row in rows] == ["✓", "✗", "–"]
     assert "path [bold] here" in text and "do this" in text and "or that" in text
+
+
+def test_the_systems_python_is_looked_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(doctor, "SYSTEM_PYTHON", sys.executable)
+    there = checks(tmp_path)[-1]
+    assert there.ok
+    assert "numpy" in there.detail
+    monkeypatch.setattr(doctor, "SYSTEM_IMPORTS", "import nothing_of_that_name")
+    missing = checks(tmp_path)[-1]
+    assert not missing.ok
+    assert not missing.required
+    assert "nothing_of_that_name" in missing.detail
+    assert "apt install" in missing.remedy
