@@ -21,6 +21,12 @@ def recording_path(folder: Path, index: int) -> Path:
     return folder / RECORDINGS / f"round-{index:05d}"
 
 
+def recordings_of(folder: Path) -> Path:
+    """Where the recordings of a run lie: in its folder, or with its receiver's node."""
+    elsewhere = sorted(folder.glob(f"nodes/*/*/{RECORDINGS}"))
+    return elsewhere[-1] if elsewhere else folder / RECORDINGS
+
+
 class Keeper:
     """Goes around every round of a run."""
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import re
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,8 @@ from radio.api import Radio
 from radio.registry import open_radio
 from radio.sigmf import EXTENSION, META_SUFFIX, read_sigmf
 from testbed import experiment_file
-from testbed.on_air.link import Link
 from testbed.on_air.receiver import Receiver, Sounding, Superposition
-from testbed.on_air.recordings import RECORDINGS
-from testbed.on_air.timeline import Timeline
+from testbed.on_air.recordings import recordings_of
 from testbed.on_air.virtual_bench import VirtualBench
 from testbed.report.load import read_rows
 from testbed.run_folder import config_hash, load_checkpoint
@@ -60,34 +58,33 @@ def replay_run(folder: Path) -> list[Replayed]:
     if owner != config_hash(config):
         raise InputError(f"{folder}: config.yaml is not the configuration of checkpoint.npz")
     rows = {row["round"]: row for row in read_rows(folder / "rounds.jsonl")}
-    paths = sorted((folder / RECORDINGS).glob(f"*{META_SUFFIX}"))
+    recordings = recordings_of(folder)
+    paths = sorted(recordings.glob(f"*{META_SUFFIX}"))
     if not paths:
-        raise InputError(f"{folder / RECORDINGS}: holds no recording; run with record=true")
+        raise InputError(f"{recordings}: holds no recording; run with record=true")
     dim = state.params.size
     bench = build_bench(config, dim)
     scheme = build_scheme(config, dim, symbol_uplink(config))
     if not isinstance(bench, VirtualBench) or not isinstance(scheme, OverTheAir):
         raise InputError(f"{folder / 'config.yaml'}: not a run with scheme: air and uplink: iq")
-    timelines = bench.timeline().legs(bench.link.sounding_life_s)
     replayed = []
     for path in paths:
         index = _index(path)
         if index not in rows:
             raise InputError(f"{path}: rounds.jsonl has no round of that number")
-        replayed.append(_replay(path, rows[index], timelines, bench.link, scheme, dim))
+        replayed.append(_replay(path, rows[index], bench, scheme, dim))
     return replayed
 
 
 def _replay(
     path: Path,
     row: Mapping[str, Any],
-    timelines: Sequence[Timeline],
-    link: Link,
+    bench: VirtualBench,
     scheme: OverTheAir,
     dim: int,
 ) -> Replayed:
     with open_radio(f"file://{path}") as radio:
-        received = _receive(radio, path, timelines, link)
+        received = _receive(radio, path, bench)
     heard = int(np.count_nonzero(received.acknowledged))
     if row.get("participation") == 0 and "scale" not in row:
         return Replayed(row["round"], heard, nmse_predicted_db=None, same=True)
@@ -111,11 +108,18 @@ def _replay(
     )
 
 
-def _receive(radio: Radio, path: Path, timelines: Sequence[Timeline], link: Link) -> Superposition:
-    """All legs of a round."""
-    annotations = read_sigmf(path).annotations
-    named = (note.get(f"{EXTENSION['name']}:nonce") for note in annotations)
+def _receive(radio: Radio, path: Path, bench: VirtualBench) -> Superposition:
+    """All legs of a round; its annotations say when they began, and how many were called."""
+    annotations, space = read_sigmf(path).annotations, EXTENSION["name"]
+    named = (note.get(f"{space}:nonce") for note in annotations)
     starts = [start for start in dict.fromkeys(named) if isinstance(start, int)]
+    called = sum(
+        f"{space}:device" in note and note.get(f"{space}:nonce") == starts[0]
+        for note in annotations
+    )
+    link = bench.link
+    timeline = replace(bench.timeline(), num_devices=max(called, 1))
+    timelines = timeline.legs(link.sounding_life_s)
     if len(starts) != len(timelines):
         raise InputError(f"{path}: its annotations should name {len(timelines)} starts (nonce)")
     received: list[Superposition] = []
