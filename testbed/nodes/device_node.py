@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -242,6 +243,5 @@ class CallOnAir:
 
     def _report(self, call: int) -> Report:
         node = self._device
-        return Report(
-            call, self._clipped, float(node.cfo_hz), float(np.degrees(node.turned)), self._missed
-        )
+        turned = math.remainder(node.turned, 2 * math.pi)
+        return Report(call, self._clipped, float(node.cfo_hz), math.degrees(turned), self._missed)

@@ -33,6 +33,7 @@ from testbed.nodes.coordinator_messages import (
 from testbed.nodes.device import Mute, Say, Unfit
 from testbed.nodes.messages import Body
 from testbed.nodes.receiver_messages import Begun, BurstHeard, Estimate, Sent, Soundings, Status
+from testbed.nodes.rules import MessageError
 from testbed.nodes.spoke import Spoke
 from testbed.on_air.receiver import Receiver, Sounding, Superposition
 from testbed.on_air.recordings import annotate, recording_path
@@ -112,7 +113,7 @@ class ReceiverNode:
             if self._round is None:
                 raise RadioError("this call was not begun here; begin it again")
             return receiver.Done(tuple(self._round.do(told)))
-        except (RadioError, OSError) as error:
+        except (RadioError, OSError, MessageError) as error:  # the last: no finite numbers to say
             _log.warning("radio: %s", error)
             status = Status(0, 0, printable(str(error)))
             self.close()

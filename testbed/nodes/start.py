@@ -66,9 +66,8 @@ def start_coordinator(
         brief = brief_of(experiment, bench, plan, run="none")  # what is wrong is said before
         run_folder.create(experiment.dim)
         brief = brief_of(experiment, bench, plan, run_id(folder, config.name))
-        workers = stack.enter_context(
-            Workers(experiment.desk, config.workers, config.devices.num_active)
-        )
+        # Devices compute the updates; what is left are scores, while nothing else happens.
+        workers = stack.enter_context(Workers(experiment.desk, 1, config.devices.num_active))
         bench.sockets.mkdir(parents=True, exist_ok=True, mode=0o700)
         most = 4 * experiment.dim + 16 * plan.timeline.num_devices * 256 + 2**16
         hub = stack.enter_context(
