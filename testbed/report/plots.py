@@ -232,6 +232,8 @@ def _air(run: Run) -> Chart | None:
         "papr_db": "PAPR (dB)",
         "snr_db": "SNR of the sum (dB)",
     }
+    if not np.isfinite(run.column("nmse_db")).any():  # nobody knew the truth
+        wanted["nmse_predicted_db"] = "Predicted NMSE (dB)"
     present = [key for key in wanted if np.isfinite(run.column(key)).any()]
     if len(present) < 2:  # a scheme without air has its participation only
         return None
@@ -248,10 +250,13 @@ def _air(run: Run) -> Chart | None:
                 percent_axis(axes)
             if key == "participation":
                 axes.set_ylim(min(0.9, np.nanmin(y)) - 0.02, 1.01)
-        caption = (
-            "Union density: share of entries that at least one device sent. Participation: share "
-            "of active devices whose burst took part. PAPR: peak to average power of what is sent."
-        )
+        meanings = {
+            "union_density": "Union density: share of entries that at least one device sent.",
+            "participation": "Participation: share of active devices whose burst took part.",
+            "papr_db": "PAPR: peak to average power of what is sent.",
+            "nmse_predicted_db": "Predicted NMSE: what the receiver takes its error for.",
+        }
+        caption = " ".join(text for key, text in meanings.items() if key in present)
         return Chart("air", "On the air", caption, png(figure), True)
 
 
