@@ -81,7 +81,7 @@ def test_a_round_over_a_served_air_is_the_round_in_one_process(airmeta_process, 
     experiment.write_text(json.dumps(SETTINGS))
     at = f"zmq+ipc://{tmp_path}/air"
     radios, _ = airmeta_process("air", experiment, "compression.num_symbols=60", "--at", at)
-    assert radios == [f"{at}?name={name}" for name in ("rx", "d0", "d1", "d2")]
+    assert radios == [f"{at}?name={name}" for name in ("rx", "d0", "d1", "d2", "clock")]
     gains, got = one_round(bench, lambda name: f"{at}?name={name}")
     np.testing.assert_array_equal(gains, wanted_gains)
     np.testing.assert_array_equal(got.symbols, wanted.symbols)

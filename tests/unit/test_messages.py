@@ -15,7 +15,8 @@ from testbed.nodes.rules import Array, Choice, Flag, MessageError, Real, Whole, 
 # All that a device can say. Whoever changes this asks: could a field carry an update?
 SAID_BY_DEVICES = {
     "Hello": {"code": "hash", "config": "hash", "committed": "int", "turnaround_s": "float"},
-    "Ready": {"energy": "float"},
+    "Ready": {"energy": "float", "loss": "float"},
+    "Marked": {"call": "int"},
     "Heard": {"call": "int", "what": "word", "index": "int", "heard": "bool"},
     "Armed": {"call": "int", "what": "word", "index": "int"},
     "Report": {
@@ -28,13 +29,14 @@ SAID_BY_DEVICES = {
     "Ask": {},
     "Bye": {"reason": "word"},
 }
+READY = {"energy": 1.5, "loss": 0.5}
 SCALARS = {Whole: "int", Real: "float", Flag: "bool", Choice: "word", Word: "hash"}
 
 
 def wire(body=None, **changes):
     """The bytes of a message whose map has these keys changed, and its body's if given."""
     packed = {"version": VERSION, "kind": "Ready", "run": "r1", "round": 4, "sender": "d0"}
-    packed |= {"number": 7, "body": {"energy": 1.5} if body is None else body}
+    packed |= {"number": 7, "body": READY if body is None else body}
     packed |= changes
     return msgpack.packb({k: v for k, v in packed.items() if v is not ...})
 
@@ -103,17 +105,18 @@ def test_the_envelope_comes_back():
         (wire(round=1.0), "Message.round: should be an integer"),
         (wire(number=2**63), "Message.number"),
         (wire(body=[]), "Ready: should be a map"),
-        (wire(body={}), "no energy"),
-        (wire(body={"energy": 1.0, "update": b"\0"}), "'update'"),
-        (wire(body={"energy": 1}), "Ready.energy: should be a finite float, is 1"),
-        (wire(body={"energy": True}), "Ready.energy"),
-        (wire(body={"energy": None}), "Ready.energy"),
-        (wire(body={"energy": math.nan}), "Ready.energy: should be a finite float, is nan"),
-        (wire(body={"energy": math.inf}), "Ready.energy"),
-        (wire(body={"energy": -1.0}), "Ready.energy: should be 0 to inf, is -1"),
-        (wire(body={b"energy": 1.0}), "no energy"),
-        (wire(body={"energy": msgpack.ExtType(1, b"")}), "Ready.energy"),
-        (wire(body={"energy": "x" * 600}), "bytes; there is no message of more than"),
+        (wire(body={}), "no energy, no loss"),
+        (wire(body=READY | {"update": b"\0"}), "'update'"),
+        (wire(body=READY | {"energy": 1}), "Ready.energy: should be a finite float, is 1"),
+        (wire(body=READY | {"energy": True}), "Ready.energy"),
+        (wire(body=READY | {"energy": None}), "Ready.energy"),
+        (wire(body=READY | {"energy": math.nan}), "Ready.energy: should be a finite float, is nan"),
+        (wire(body=READY | {"energy": math.inf}), "Ready.energy"),
+        (wire(body=READY | {"energy": -1.0}), "Ready.energy: should be 0 to inf, is -1"),
+        (wire(body={b"energy": 1.0, "loss": 0.5}), "no energy"),
+        (wire(body=READY | {"loss": math.nan}), "Ready.loss: should be a finite float, is nan"),
+        (wire(body=READY | {"energy": msgpack.ExtType(1, b"")}), "Ready.energy"),
+        (wire(body=READY | {"energy": "x" * 600}), "bytes; there is no message of more than"),
         (b"\x82\xa7version\x01\xa7version\x01", "has a key twice"),
         (b"\xdd\xff\xff\xff\xff", "is no msgpack"),
         (b"\x91" * 400, "is no msgpack"),
