@@ -23,6 +23,7 @@ bench: setup
 
 fuzz: setup
 	$(BIN)/python -m benchmarks.fuzz_messages
+	$(BIN)/python -m benchmarks.fuzz_remote
 
 setup: $(VENV)/.stamp
 
