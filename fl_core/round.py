@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fl_core import server
-from fl_core.compression import PartialDFT
+from fl_core.compression import PartialDFT, energy
 from fl_core.estimators import Estimator
 from fl_core.oamp import Estimate
 from fl_core.power import PowerPlan, PowerPolicy
@@ -153,7 +153,7 @@ class OverTheAir:
         lap("compress")
 
         gains = self.uplink.sound(round_index, devices)
-        energies = np.sum(np.abs(symbols).astype(np.float64) ** 2, axis=1)
+        energies = np.array([energy(one) for one in symbols])
         plan = self.policy.plan(gains, energies, self.num_symbols)
         sent = plan.precode(symbols)
         reception = self.uplink.transmit(round_index, devices, sent)

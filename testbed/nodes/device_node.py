@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fl_core.compression import energy
 from fl_core.errors import InputError
 from fl_core.power import PowerPlan
 from fl_core.round import OverTheAir
@@ -182,8 +183,7 @@ class Job:
             self.memory.replace(owed.sending(index, sparse, left, loss))
         pending = self.memory.owed.pending
         assert pending is not None
-        energy = np.sum(np.abs(self.symbols(index)).astype(np.float64) ** 2)
-        return device.Computed(index, float(energy), pending.loss)
+        return device.Computed(index, energy(self.symbols(index)), pending.loss)
 
 
 class CallOnAir:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fl_core.compression import PartialDFT, rotate, unrotate
+from fl_core.compression import PartialDFT, energy, rotate, unrotate
 
 
 def dense(operator):
@@ -26,6 +26,19 @@ def test_forward_and_adjoint_equal_the_dense_matrix(dim, num_symbols, rows):
     s = rng.standard_normal(num_symbols) + 1j * rng.standard_normal(num_symbols)
     np.testing.assert_allclose(operator.forward(x), x @ matrix.T, atol=1e-12)
     np.testing.assert_allclose(operator.adjoint(s), (matrix.conj().T @ s).real, atol=1e-12)
+
+
+@pytest.mark.parametrize(("dim", "devices"), [(1941, 50), (28_485, 10)])
+def test_a_device_alone_has_the_symbols_that_it_has_among_others(dim, devices):
+    """To the last bit: a device that is a process of its own knows no others."""
+    rng = np.random.default_rng(dim)
+    operator = PartialDFT(dim, dim // 3, rng)
+    x = rng.standard_normal((devices, dim)).astype(np.float32)
+    together = operator.forward(x)
+    for one, symbols in zip(x, together, strict=True):
+        alone = operator.forward(one[None])[0]
+        np.testing.assert_array_equal(alone, symbols)
+        assert energy(alone) == energy(symbols)
 
 
 def test_the_rotation_tells_as_much_as_the_real_dft():
