@@ -118,6 +118,7 @@ class Air:
         self.clock: Clock = VirtualClock() if clock is None else clock
         self.history_s = history_s
         self._ledger = Ledger()
+        self._tidied_s = -math.inf
         self._heard_s: dict[str, float] = {}
         self._latest: dict[str, tuple[tuple[int, float, int], IQ]] = {}
 
@@ -188,9 +189,11 @@ class Air:
         self.clock.wait_until(end_s)
         heard = self.window(name, first, n, rx_gain_db)
         self._heard_s[name] = max(end_s, self._heard_s.get(name, end_s))
-        for transmitter in self._ledger.transmitters():
-            oldest = self.scene.sample_at(transmitter, self.present_s - self.history_s)
-            self._ledger.forget(transmitter, oldest - 2 * TILE)
+        if self.present_s - self._tidied_s >= self.history_s / 8:  # not at every capture of many
+            self._tidied_s = self.present_s
+            for transmitter in self._ledger.transmitters():
+                oldest = self.scene.sample_at(transmitter, self.present_s - self.history_s)
+                self._ledger.forget(transmitter, oldest - 2 * TILE)
         return heard
 
     def window(
