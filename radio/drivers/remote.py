@@ -56,6 +56,7 @@ from radio.wire import (
 Kind = TypeVar("Kind", bound=Answer)
 HEARTBEAT_S = 1.0
 TIMEOUT_S = 10.0
+LATE_S = 1.0  # by which a fault may be noticed later, in place of asking for the time
 
 
 class RemoteRadio(Radio):
@@ -96,6 +97,7 @@ class RemoteRadio(Radio):
         self._where, self._name = str(uri), name
         self._timeout_s = timeout_s
         self._numbers = count(1)
+        self._passed = 0  # sample that the clock has reached, at least
         self._fault: str | None = None
         self._is_open = True
         self._context = zmq.Context()
@@ -134,7 +136,8 @@ class RemoteRadio(Radio):
     def now(self) -> int:
         """The sample clock, as it was when the server asked for it."""
         self._require_open()
-        return self._ask(Clock, Now()).sample
+        self._passed = self._ask(Clock, Now()).sample
+        return self._passed
 
     def transmit(self, iq: IQ, at: int | None = None) -> TxReport:
         """Send a burst; RadioError as every radio, and where the server does not answer."""
@@ -147,11 +150,10 @@ class RemoteRadio(Radio):
         """Capture n samples; RadioError as every radio, and where the server does not answer."""
         self._require_open()
         require_count(n)
-        # How long it will take decides how long to wait for.
-        ahead = n if at is None else max(0, at - self.now()) + n
-        capture = self._ask(Capture, Receive(n, at), ahead / self._settings.sample_rate_hz)
+        capture = self._ask(Capture, Receive(n, at), self._takes_s(n, at))
         if capture.iq.size != n:
             raise self._gone(f"sent {capture.iq.size} samples where {n} were asked for")
+        self._passed = max(self._passed, capture.first_sample + n)
         return capture
 
     def close(self) -> None:
@@ -179,6 +181,14 @@ class RemoteRadio(Radio):
             self._socket.connect(address)
         except zmq.ZMQError as error:
             raise RadioError(f"{self._where} is no address to connect to: {error}") from error
+
+    def _takes_s(self, n: int, at: int | None) -> float:
+        """How long a capture takes, which decides how long to wait for it; or up to LATE_S more."""
+        rate = self._settings.sample_rate_hz
+        ahead = 0 if at is None else max(0, at - self._passed)
+        if at is not None and ahead > LATE_S * rate:
+            ahead = max(0, at - self.now())
+        return (ahead + n) / rate
 
     def _ask(self, kind: type[Kind], body: Ask, takes_s: float = 0.0) -> Kind:
         """Ask, and keep the settings that come with the answer, refusals included."""

@@ -117,6 +117,16 @@ def test_settings_and_refusals_are_those_of_the_radio(where):
         assert radio.now() == 100
 
 
+def test_the_time_is_asked_for_only_where_a_capture_may_take_long(where, monkeypatch):
+    asked, now = [], RemoteRadio.now
+    monkeypatch.setattr(RemoteRadio, "now", lambda radio: asked.append(1) or now(radio))
+    with serving({"a": LoopbackRadio}, where), open_radio(where) as radio:
+        radio.receive(10, at=500_000)
+        assert not asked
+        radio.receive(10, at=2_000_000)
+        assert len(asked) == 1
+
+
 def test_one_client_at_a_time(where):
     with serving({"a": LoopbackRadio}, where), open_radio(where) as first:
         first.receive(10)
