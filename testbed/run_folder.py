@@ -251,14 +251,22 @@ def git_revision() -> str | None:
     return done.stdout.strip() or None
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write through a temporary file, so that the path holds the old bytes or all the new ones."""
+def write_atomically(path: Path, content: bytes, lasting: bool = True) -> None:
+    """Write through a temporary file, so that the path holds the old bytes or all the new ones.
+
+    Args:
+        path: to be replaced.
+        content: all of it.
+        lasting: wait until it is on the disk, where it outlives the machine's power; what is only
+            looked at need not be.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            if lasting:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

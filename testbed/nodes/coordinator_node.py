@@ -114,7 +114,8 @@ class CoordinatorNode:
         if news or now_s - self._written_s > LOOK_S:
             self._written_s = now_s
             content = json.dumps(overview(state, self._hub.refused), allow_nan=False)
-            write_atomically(self._folder.path / STATUS_FILE, content.encode())
+            path = self._folder.path / STATUS_FILE
+            write_atomically(path, content.encode(), lasting=False)
 
     def begin(self, state: RoundState) -> None:
         """The score of the initial parameters, unless the run goes on."""
