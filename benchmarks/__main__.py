@@ -15,7 +15,7 @@ import torch
 
 from benchmarks.table import Table
 
-NAMES = ("maml", "oamp", "nmse", "topk", "engine", "air", "sync", "on_air", "remote")
+NAMES = ("maml", "oamp", "nmse", "topk", "engine", "air", "sync", "on_air", "remote", "nodes")
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 
