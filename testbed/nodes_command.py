@@ -24,8 +24,14 @@ from testbed.nodes.air_plan import AirPlan
 from testbed.nodes.child import BREAK_OFF_S
 from testbed.nodes.coordinator_node import brief_of
 from testbed.nodes.shell import End
-from testbed.nodes.start import start_coordinator, start_device, start_receiver
+from testbed.nodes.start import (
+    require_startable,
+    start_coordinator,
+    start_device,
+    start_receiver,
+)
 from testbed.options import ExperimentName, Json, Out, Overrides, Resume
+from testbed.run_folder import RunFolder
 from testbed.runs import RunResult, both, choose_folder, run_with_references, stop_after_round
 from testbed.status import is_running, newest_run, read_status, render, stop_run
 from testbed.supervisor import Supervisor
@@ -51,6 +57,7 @@ def up(
 ) -> None:
     """Start all nodes of a bench on this machine, and see to them until the run is over."""
     file, config, folder = _checked(bench, experiment, overrides, out, resume)
+    require_startable(file, config.devices.num_devices)
     shown = progress(as_json)
     live = shown.is_terminal
     with (
@@ -156,7 +163,10 @@ def _checked(
     config = experiment_file.read(experiment).config([*(overrides or []), "uplink=iq"])
     built = Experiment(config)
     brief_of(built, file, AirPlan.of(built, file.config), run="none")
-    return file, config, choose_folder(config, out, resume)
+    folder = choose_folder(config, out, resume)
+    if resume:
+        RunFolder(folder, config).check_owner()
+    return file, config, folder
 
 
 def _looking(folder: Path, screen: Live) -> Callable[[], None]:

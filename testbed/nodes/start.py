@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from testbed.nodes.receiver_messages import FROM_RECEIVER
 from testbed.nodes.receiver_node import ReceiverNode
 from testbed.nodes.shell import End, run
 from testbed.nodes.spoke import Spoke
+from testbed.nodes.transport import SocketFile
 from testbed.run_folder import RunFolder
 from testbed.workers import Workers
 
@@ -61,13 +62,7 @@ def start_coordinator(
     plan = AirPlan.of(experiment, bench.config)
     run_folder = RunFolder(folder, config)
     with ExitStack() as stack:
-        stack.enter_context(run_folder.held())
-        before, last_applied = first_state(experiment, run_folder, resume)
         brief = brief_of(experiment, bench, plan, run="none")  # what is wrong is said before
-        run_folder.create(experiment.dim)
-        brief = brief_of(experiment, bench, plan, run_id(folder, config.name))
-        # Devices compute the updates; what is left are scores, while nothing else happens.
-        workers = stack.enter_context(Workers(experiment.desk, 1, config.devices.num_active))
         bench.sockets.mkdir(parents=True, exist_ok=True, mode=0o700)
         most = 4 * experiment.dim + 16 * plan.timeline.num_devices * 256 + 2**16
         hub = stack.enter_context(
@@ -81,6 +76,13 @@ def start_coordinator(
         )
         uri = bench.config.coordinator.clock
         clock = None if uri is None else stack.enter_context(closing(open_radio(uri)))
+        # Nothing is written before here.
+        stack.enter_context(run_folder.held())
+        before, last_applied = first_state(experiment, run_folder, resume)
+        run_folder.create(experiment.dim)
+        brief = replace(brief, run=run_id(folder, config.name))
+        # Devices compute the updates; what is left are scores, while nothing else happens.
+        workers = stack.enter_context(Workers(experiment.desk, 1, config.devices.num_active))
         node = CoordinatorNode(hub, experiment, run_folder, workers, plan, clock, watch)
         node.begin(before)
         state = CoordinatorState.begin(
@@ -92,6 +94,19 @@ def start_coordinator(
             if state.ended.code:
                 return RunOver(state.ended, None)
         return RunOver(End(0, "the run is over"), node.finish(state))
+
+
+def require_startable(bench: BenchFile, num_devices: int) -> None:
+    """What keeps all of a bench from running on this machine is said before anything is written.
+
+    Raises:
+        InputError: another process listens at the coordinator's address.
+        RadioError: the keys of a node are missing, or no keys.
+    """
+    SocketFile(bench.config.coordinator.address).require_free()
+    nodes = (bench.receiver, *bench.devices[:num_devices])
+    for name in (COORDINATOR, *(node.name for node in nodes)):
+        keys_of(bench, name)
 
 
 def start_receiver(bench: BenchFile, state: Path, stop: Callable[[], bool]) -> End:

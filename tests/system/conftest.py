@@ -52,6 +52,26 @@ def airmeta(workdir, monkeypatch, capsys):
     return call
 
 
+def tree(folder: Path):
+    return sorted((str(p.relative_to(folder)), p.stat().st_mtime_ns) for p in folder.rglob("*"))
+
+
+@pytest.fixture
+def refused(airmeta, workdir):
+    """Call the command, check that it is refused and changed nothing; returns its message."""
+
+    def call(*arguments):
+        before = tree(workdir)
+        code, out, err = airmeta(*arguments)
+        assert code == 2, (out, err)
+        assert tree(workdir) == before
+        assert "Traceback" not in err
+        assert err.startswith("airmeta: ")
+        return " ".join(err.split())
+
+    return call
+
+
 def cut_short(how: signal.Signals, folder: Path, settings: list[str], rounds: int):
     """Begin a run and send it a signal after so many rounds: (exit code, stderr)."""
     process = subprocess.Popen(

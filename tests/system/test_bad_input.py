@@ -1,31 +1,10 @@
 """Every mistake: exit code 2, one clear message, nothing written."""
 
 import shutil
-from pathlib import Path
 
 import pytest
 
 from testbed.run_folder import RunFolder
-
-
-def tree(folder: Path):
-    return sorted((str(p.relative_to(folder)), p.stat().st_mtime_ns) for p in folder.rglob("*"))
-
-
-@pytest.fixture
-def refused(airmeta, workdir):
-    """Call the command, check that it is refused and changed nothing; returns its message."""
-
-    def call(*arguments):
-        before = tree(workdir)
-        code, out, err = airmeta(*arguments)
-        assert code == 2, (out, err)
-        assert tree(workdir) == before
-        assert "Traceback" not in err
-        assert err.startswith("airmeta: ")
-        return " ".join(err.split())
-
-    return call
 
 
 @pytest.mark.parametrize(
