@@ -1,0 +1,222 @@
+"""Benches of real processes for tests: started, waited for, and looked for when all should be gone."""
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import journaled
+import yaml
+from conftest import SMALL
+
+REPOSITORY = Path(__file__).parents[2]
+PATIENCE_S = 90.0  # for what takes a second on an idle machine
+AT_ONCE = "import journaled; from testbed.__main__ import main; main()"
+DEADLINES = {
+    "gather_s": 60.0,
+    "compute_s": 3.0,
+    "answer_s": 1.0,
+    "recover_s": 3.0,
+    "rejoin_s": 60.0,
+}
+SETTINGS = {
+    "devices": {"num_devices": 4, "num_active": 4, "num_new": 4},
+    "rounds": 6,
+    "checkpoint_every": 1,
+    "workers": 1,
+    "references": [],
+    "uplink": "iq",
+    "channel": {"fading": "awgn", "snr_db": 40},
+    "iq": {"preset": "ideal", "error_budget": False},
+    "evaluation": {"every": 4, "tasks": 4, "final_tasks": 4},
+}
+
+
+def wait_for(what, seconds=PATIENCE_S, every=0.01):
+    """The first thing that is true; fails when the time is over."""
+    deadline = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(every)
+    return found
+
+
+def session(leader):
+    """Processes of a session, by id, zombies left out."""
+    found = {}
+    for path in Path("/proc").iterdir():
+        if path.name.isdecimal():
+            try:
+                state, _, _, sid = (path / "stat").read_text().rpartition(")")[2].split()[:4]
+            except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+                continue
+            if int(sid) == leader and state != "Z":
+                found[int(path.name)] = state
+    return found
+
+
+class Command:
+    """A command in a session of its own, whose leader it is."""
+
+    def __init__(self, pid, output, exit_code):
+        self.pid, self._output, self._exit_code = pid, output, exit_code
+
+    @property
+    def code(self):
+        """Exit code; None while it runs."""
+        return self._exit_code()
+
+    @property
+    def said(self):
+        return self._output.read_text()
+
+    def kill(self, number=signal.SIGKILL):
+        os.kill(self.pid, number)
+
+    def signal_all(self, number):
+        """Everybody of its session gets the signal, as from a terminal."""
+        for pid in session(self.pid):
+            os.kill(pid, number)
+
+    def ended(self, seconds=PATIENCE_S):
+        """Its exit code, once it has one."""
+        wait_for(lambda: self.code is not None, seconds)
+        return self.code
+
+
+class Lab:
+    """A bench in a folder: its files, its processes, and what they leave.
+
+    Attributes:
+        run: the run folder.
+    """
+
+    def __init__(self, folder, experiment=None, deadlines=None, proxied=False, **bench):
+        self.folder, self.run = folder, folder / "run"
+        self.state = folder / "nodes"
+        self.sockets = Path(tempfile.mkdtemp(prefix="airmeta-"))  # short, as sockets want it
+        self.commands = []
+        self._shm = set(Path("/dev/shm").iterdir())
+        self.hub_address = f"ipc://{self.sockets}/hub"
+        self.address = f"ipc://{self.sockets}/proxy" if proxied else self.hub_address
+        settings = yaml.safe_load(SMALL) | SETTINGS | (experiment or {})
+        self.devices = [f"d{i}" for i in range(settings["devices"]["num_devices"])]
+        air = f"zmq+ipc://{self.sockets}/air"
+        written = {
+            "name": "faults",
+            "coordinator": {"address": self.address, "clock": f"{air}?name=clock"},
+            "receiver": {"name": "rx", "radio": f"{air}?name=rx"},
+            "devices": {"count": len(self.devices), "radio": air + "?name=d{n}"},
+            "air": air,
+            "deadlines": DEADLINES | (deadlines or {}),
+            **bench,
+        }
+        self.write("experiment.yaml", settings)
+        self.write("bench.yaml", written)
+        self.write("hub.yaml", written | {"coordinator": {"address": self.hub_address}})
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        for command in self.commands:
+            for pid in session(command.pid):
+                os.kill(pid, signal.SIGKILL)
+        if kind is not None:
+            for path in [*self.folder.glob("*.txt"), *self.folder.glob("**/*.log")]:
+                print(f"--- {path.name}\n{path.read_text()}")
+        shutil.rmtree(self.sockets)
+
+    def write(self, name, content):
+        (self.folder / name).write_text(yaml.safe_dump(content, sort_keys=False))
+
+    # Starting
+
+    def up(self, *more):
+        """`airmeta up` in its own session, begun like any program."""
+        output = self.folder / f"up-{len(self.commands)}.txt"
+        places = f"{REPOSITORY}{os.pathsep}{Path(__file__).parent}"
+        with output.open("wb") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-c", AT_ONCE, "up", *self._files("bench.yaml"), *more],
+                cwd=self.folder,
+                env={**os.environ, "PYTHONPATH": places, "COLUMNS": "200"},
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+            )
+        return self._started(Command(process.pid, output, process.poll))
+
+    def start(self, *arguments, name="command"):
+        """Any command, forked from a process that has imported everything."""
+        output = self.folder / f"{name}-{len(self.commands)}.txt"
+        output.touch()
+        os.environ["PYTHONPATH"] = f"{REPOSITORY}{os.pathsep}{Path(__file__).parent}"
+        multiprocessing.set_forkserver_preload([])  # all of it is in `journaled.WARM`
+        context = multiprocessing.get_context("forkserver")
+        process = context.Process(
+            target=journaled.main, args=([str(a) for a in arguments], self.folder, output)
+        )
+        process.start()
+        return self._started(Command(process.pid, output, lambda: process.exitcode))
+
+    def _started(self, command):
+        self.commands.append(command)
+        return command
+
+    def air(self):
+        """The virtual air, there when this returns."""
+        air = f"zmq+ipc://{self.sockets}/air"
+        found = self.start("air", "experiment.yaml", "--at", air, name="air")
+        wait_for((self.sockets / "air").exists)
+        return found
+
+    def coordinator(self, *more):
+        files = ["experiment.yaml", "--bench", "hub.yaml", "--out", "run"]
+        return self.start("node", "coordinator", *files, *more, name="coordinator")
+
+    def receiver(self):
+        files = ["--bench", "bench.yaml", "--state", "nodes"]
+        return self.start("node", "receiver", *files, name="rx")
+
+    def device(self, name):
+        files = ["--bench", "bench.yaml", "--state", "nodes", "--name", name]
+        return self.start("node", "device", *files, name=name)
+
+    def all_nodes(self):
+        """Air, coordinator, receiver and devices, by name."""
+        nodes = {"air": self.air(), "coordinator": self.coordinator(), "rx": self.receiver()}
+        return nodes | {name: self.device(name) for name in self.devices}
+
+    def _files(self, bench):
+        return [bench, "experiment.yaml", "--out", "run"]
+
+    # Looking
+
+    def status(self):
+        path = self.run / "status.json"
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def rounds(self):
+        """Rows of the rounds so far."""
+        path = self.run / "rounds.jsonl"
+        lines = path.read_text().split("\n")[:-1] if path.exists() else []
+        return [json.loads(line) for line in lines]
+
+    def faults(self, name):
+        return self.status()["nodes"][name]["faults"]
+
+    def assert_nothing_left(self, seconds=10.0):
+        """No process, no socket, no shared memory, no half-written file."""
+        for command in self.commands:
+            wait_for(lambda pid=command.pid: not session(pid), seconds)
+        assert list(self.sockets.iterdir()) == []
+        wait_for(lambda: not set(Path("/dev/shm").iterdir()) - self._shm, seconds)
+        for path in self.folder.glob("**/.*.npz.*"):
+            assert path.parent.name == ".journal", f"{path} was left half-written"
