@@ -1,8 +1,8 @@
 """The command, keeping a copy of every memory and checkpoint that it writes.
 
 Importing this before anything else of the testbed turns that on. The copies lie in `.journal`
-beside the files, so that a test can add up what was computed, applied and remembered. Copies are made first:
-of a process that is killed in between there may be one that never took effect.
+beside the files, so that a test can add up what was computed, applied and remembered. They are made
+first: of a process that is killed in between there may be one that never took effect.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""Between a hub and its nodes: sees every message, and loses, repeats or delays what it is told to."""
+"""Between a hub and its nodes: sees every message, and loses, repeats or delays some."""
 
 import heapq
 import threading

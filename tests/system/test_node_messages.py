@@ -1,0 +1,91 @@
+"""Control messages lost, repeated, overtaken or late: rounds suffer, the accounts do not."""
+
+import random
+import signal
+
+import pytest
+from accounts import Accounts
+from benches import Lab
+from message_proxy import KINDS, PASS, Proxy
+
+from testbed.nodes.coordinator_messages import Refused, Stop, Welcome
+from testbed.nodes.device_messages import Bye, Hello, Ready
+from testbed.nodes.receiver_messages import ReceiverHello
+
+GREETINGS = {Hello, ReceiverHello, Welcome, Refused}
+SHORT = {"compute_s": 2.0, "answer_s": 0.5, "recover_s": 1.0, "rejoin_s": 20.0}
+
+
+def completed(folder, rule, rounds=6, **deadlines):
+    """The bench of a run that went on to its end with this between its nodes, and its accounts."""
+    with (
+        Lab(folder, {"rounds": rounds}, deadlines, proxied=True) as lab,
+        Proxy(lab.address, lab.hub_address, rule),
+    ):
+        nodes = lab.all_nodes()
+        assert nodes.pop("coordinator").ended() == 0
+        ends = {name: nodes[name].ended() for name in ("rx", *lab.devices)}
+        nodes["air"].kill(signal.SIGTERM)
+        assert nodes["air"].ended() == 0
+        assert ends == dict.fromkeys(ends, 0)
+        (lab.sockets / "proxy").unlink()
+        lab.assert_nothing_left()
+        assert [row["round"] for row in lab.rounds()] == list(range(rounds))
+        accounts = Accounts(lab)
+        accounts.assert_exact()
+    return lab, accounts
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """A run in which nothing happened; not to be changed."""
+    lab, _ = completed(tmp_path_factory.mktemp("undisturbed"), lambda node, message, up: PASS)
+    return lab
+
+
+def test_one_message_of_every_kind_is_lost(tmp_path):
+    lost, last_round = set(), -1
+
+    def rule(node, message, up):
+        nonlocal last_round
+        kind = type(message.body)
+        if node == "d0" or kind in lost or (message.round == last_round and kind not in GREETINGS):
+            return PASS
+        lost.add(kind)
+        last_round = message.round
+        return ()
+
+    completed(tmp_path, rule, 16, **SHORT)
+    assert KINDS - lost <= {Refused, Bye, Stop}
+
+
+def test_what_comes_twice_changes_nothing(tmp_path, undisturbed):
+    lab, _ = completed(tmp_path, lambda node, message, up: (0.0, 0.0))
+    for name in ("rounds.jsonl", "evaluations.jsonl", "checkpoint.npz"):
+        assert (lab.run / name).read_bytes() == (undisturbed.run / name).read_bytes()
+    assert lab.status()["refused"]["duplicate"] > 100
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_messages_overtake_each_other(tmp_path, seed):
+    draw = random.Random(seed)
+
+    def rule(node, message, up):
+        delay_s = draw.uniform(0.001, 0.05) if draw.random() < 0.1 else 0.0
+        again = (draw.uniform(0.1, 2.0),) if draw.random() < 0.05 else ()  # long after its time
+        return (delay_s, *again)
+
+    completed(tmp_path, rule, **SHORT)
+
+
+def test_a_device_that_answers_late_is_left_out_and_remembers(tmp_path):
+    def rule(node, message, up):
+        is_late = node == "d1" and message.round == 2 and isinstance(message.body, Ready)
+        return (2.5,) if is_late else PASS
+
+    lab, accounts = completed(tmp_path, rule, **SHORT | {"answer_s": 5.0})
+    assert lab.faults("d1")["update"] == 1
+    assert 2 in accounts.rounds[1]
+    assert not accounts.is_applied(1, 2)
+    assert accounts.is_applied(1, 5)
+    assert lab.rounds()[2]["participation"] == 0.75
