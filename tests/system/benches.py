@@ -197,7 +197,7 @@ class Lab:
         """No process, no socket, no shared memory, no half-written file."""
         for command in self.commands:
             wait_for(lambda pid=command.pid: not session(pid), seconds)
-        assert list(self.sockets.iterdir()) == []
+        wait_for(lambda: not list(self.sockets.iterdir()), seconds)
         wait_for(lambda: not set(Path("/dev/shm").iterdir()) - self._shm, seconds)
         for path in self.folder.glob("**/.*.npz.*"):
             assert path.parent.name == ".journal", f"{path} was left half-written"

@@ -4,6 +4,7 @@ import heapq
 import threading
 import time
 from itertools import count
+from pathlib import Path
 
 import zmq
 
@@ -17,7 +18,7 @@ PASS = (0.0,)
 
 
 class Proxy:
-    """A thread that passes messages on, until it is left as a context.
+    """A thread that passes messages on, until it is left as a context or the hub has gone.
 
     Args:
         front: address that nodes connect to.
@@ -29,7 +30,7 @@ class Proxy:
     def __init__(self, front, back, rule=lambda node, message, up: PASS):
         self.rule = rule
         self.errors = []
-        self._back = back
+        self._back, self._hub = back, Path(back.removeprefix("ipc://"))
         self._context = zmq.Context()
         self._front = self._context.socket(zmq.ROUTER)
         self._front.router_mandatory = True
@@ -40,7 +41,7 @@ class Proxy:
         self._dealers, self._routes, self._names = {}, {}, {}
         self._later, self._order = [], count()
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._serve, name="proxy")
+        self._thread = threading.Thread(target=self._run, name="proxy")
 
     def __enter__(self):
         self._thread.start()
@@ -49,11 +50,16 @@ class Proxy:
     def __exit__(self, *error):
         self._stopped.set()
         self._thread.join()
-        self._context.destroy(linger=0)
         assert not self.errors, self.errors
 
+    def _run(self):
+        try:
+            self._serve()
+        finally:
+            self._context.destroy(linger=0)
+
     def _serve(self):
-        probe_s = 0.0
+        probe_s, is_there = 0.0, False
         while not self._stopped.is_set():
             for socket, _ in self._poller.poll(5):
                 if socket is self._front:
@@ -68,6 +74,9 @@ class Proxy:
                 probe_s = time.monotonic() + 0.1
                 for route in list(self._dealers):
                     self._pass(route, b"", up=False)
+                is_there, was_there = self._hub.exists(), is_there
+                if was_there and not is_there:
+                    return
 
     def _take(self, route, data, up):
         if up and route not in self._dealers:

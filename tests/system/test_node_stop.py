@@ -1,0 +1,83 @@
+"""Ctrl-C and `airmeta stop`, wherever a run is: all ends at once, and goes on as if nothing was."""
+
+import json
+import signal
+import time
+
+import pytest
+from benches import Lab, session, wait_for
+
+SAME_BYTES = ("rounds.jsonl", "evaluations.jsonl", "summary.json", "checkpoint.npz")
+# Long enough to be met in each of its phases, and of one device that takes its time.
+LONG = {
+    "learner": {"adapt_lr": 0.01, "meta_lr": 0.001, "local_steps": 40},
+    "evaluation": {"every": 4, "tasks": 4, "final_tasks": 3000},
+}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """The files of a run that nobody stopped."""
+    with Lab(tmp_path_factory.mktemp("uninterrupted"), LONG) as lab:
+        assert lab.up().ended() == 0
+        return {name: (lab.run / name).read_bytes() for name in SAME_BYTES}
+
+
+def is_at(lab, phase, rounds):
+    """Whether a run has come to a phase, after so many rounds."""
+    status = lab.status()
+    return status and status["phase"] == phase and status["round"] >= rounds
+
+
+def test_a_run_that_is_stopped_everywhere_ends_as_if_it_had_not_been(tmp_path, uninterrupted):
+    moments = [
+        ("gather", 0, lambda lab, up: up.signal_all(signal.SIGINT)),
+        ("compute", 1, lambda lab, up: up.kill(signal.SIGTERM)),
+        ("call", 2, lambda lab, up: up.signal_all(signal.SIGINT)),
+        ("compute", 3, lambda lab, up: lab.start("stop", "run")),
+        ("ended", 6, lambda lab, up: up.kill(signal.SIGINT)),  # the final score
+    ]
+    seconds = {}
+    with Lab(tmp_path, LONG) as lab:
+        for phase, rounds, end in moments:
+            up = lab.up("--resume")
+            wait_for(lambda phase=phase, rounds=rounds: is_at(lab, phase, rounds), every=0.002)
+            begun = time.monotonic()
+            end(lab, up)
+            wait_for(lambda up=up: not session(up.pid))
+            seconds[phase, rounds] = time.monotonic() - begun
+            assert up.ended() == 130, up.said
+            assert up.said.count("--resume --out run goes on") == 1
+            lab.assert_nothing_left()
+            assert not (lab.run / "summary.json").exists()
+        print({f"{phase} {rounds}": round(s, 2) for (phase, rounds), s in seconds.items()})
+        assert lab.up("--resume").ended() == 0
+        lab.assert_nothing_left()
+        found = {name: (lab.run / name).read_bytes() for name in SAME_BYTES}
+        assert {n: found[n] == uninterrupted[n] for n in found} == dict.fromkeys(found, True)
+
+
+def test_how_a_run_stands(tmp_path):
+    with Lab(tmp_path, {"rounds": 200}) as lab:
+        up = lab.up()
+        wait_for(lambda: len(lab.rounds()) >= 2)
+        shown, told = lab.start("status", "run", "--once"), lab.start("status", "run", "--json")
+        assert shown.ended() == told.ended() == 0
+        assert "round" in shown.said
+        assert all(name in shown.said for name in ("rx", *lab.devices))
+        status = json.loads(told.said)
+        assert status["running"]
+        assert status["nodes"]["d0"]["applied"] >= 1
+        assert lab.start("stop", "run").ended() == 0
+        assert up.ended() == 130
+        lab.assert_nothing_left()
+        again = lab.start("stop", "run")
+        assert again.ended() == 2
+        assert "nothing is running there" in again.said
+        assert not json.loads(_said(lab, "status", "run", "--json"))["running"]
+
+
+def _said(lab, *arguments):
+    command = lab.start(*arguments)
+    command.ended()
+    return command.said
