@@ -98,6 +98,7 @@ def is_answer(ask: Body, said: Body) -> bool:
             | (SendBeacon(call=asked), Sent(call=answered, what="beacon"))
             | (Sound(call=asked), Armed(call=answered, what="sounding"))
             | (HearSoundings(call=asked), Soundings(call=answered))
+            | (Recover(call=asked), Estimate(call=answered))
         ):
             return asked == answered
         case (
@@ -111,6 +112,6 @@ def is_answer(ask: Body, said: Body) -> bool:
             return asked == answered and number == same
         case Listen(), Heard():
             return (ask.call, ask.what, ask.index) == (said.call, said.what, said.index)
-        case (Params(), Ready()) | (Recover(), Estimate()):
+        case Params(), Ready():
             return True
     return False

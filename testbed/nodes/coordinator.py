@@ -209,7 +209,8 @@ class _Turn(Turn):
             self._call(now.leg + 1)
         else:
             assert now.power is not None
-            self.ask("recover", Stage("estimate", "receiver", Recover(float(now.power.scale))))
+            recover = Recover(now.call, float(now.power.scale))
+            self.ask("recover", Stage("estimate", "receiver", recover))
             self._go_on()
 
     def _go_on(self) -> None:

@@ -236,9 +236,11 @@ class Recover(Body):
     """The receiver shall recover the weighted sum from all legs and answer `Estimate`.
 
     Attributes:
+        call: the last of the round.
         scale: c of the round, > 0.
     """
 
+    call: Call
     scale: Annotated[float, Real(float(np.finfo(np.float64).tiny))]
 
 

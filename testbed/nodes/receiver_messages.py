@@ -113,6 +113,7 @@ class Estimate(Body):
     """The recovered weighted sum of the round.
 
     Attributes:
+        call: the last of the round, at whose end it was asked for.
         estimate: float32 [d]; zeros where the estimator gave no finite numbers.
         nmse_predicted: as the estimator believes it, linear; None where it is no finite number,
             and then the round has failed.
@@ -122,6 +123,7 @@ class Estimate(Body):
         noise_var: mean per symbol.
     """
 
+    call: Call
     estimate: Annotated[npt.NDArray[np.float32], Array("float32", "d")]
     nmse_predicted: Annotated[float | None, Maybe(Real(0))]
     iterations: Annotated[int, Whole(0, 10**6)]

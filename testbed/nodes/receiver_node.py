@@ -202,9 +202,6 @@ class RoundHeard:
             ahead = self._receiver.start - self._radio.now()
             yield Begun(told.call, self._receiver.start, ahead)
             return
-        if isinstance(told, Recover):
-            yield self._estimate(told.scale)
-            return
         if told.call != self._call:
             raise RadioError(f"call {told.call} was not begun here; begin it again")
         match told:
@@ -217,6 +214,8 @@ class RoundHeard:
             case HearBurst(call, burst):
                 yield self._hear(call, burst)
                 yield Status(self._receiver.overdriven, 0, "")
+            case Recover(call, scale):
+                yield self._estimate(call, scale)
 
     def _begin(self, told: Begin) -> None:
         self._call, self._leg = told.call, told.leg
@@ -255,7 +254,7 @@ class RoundHeard:
             self._calls[self._leg] = (self._timeline, self._receiver.start, self._devices)
         return BurstHeard(call, burst, heard.present, heard.noise_var, float(heard.late))
 
-    def _estimate(self, scale: float) -> Estimate:
+    def _estimate(self, call: int, scale: float) -> Estimate:
         """The weighted sum from all legs."""
         job = self._job
         whole = Superposition.join([self._legs[leg] for leg in sorted(self._legs)])
@@ -266,6 +265,7 @@ class RoundHeard:
         predicted, snr = float(found.nmse_predicted), received_snr(whole.symbols, whole.noise_var)
         finite = math.isfinite(predicted) and bool(np.isfinite(found.x).all())
         return Estimate(
+            call,
             estimate=found.x if finite else np.zeros_like(found.x),
             nmse_predicted=predicted if finite else None,
             iterations=int(found.iterations),

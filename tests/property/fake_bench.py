@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, deque
+from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import NamedTuple
 
@@ -36,7 +37,7 @@ class Fault(NamedTuple):
 
     Attributes:
         at: how many actions and events before.
-        kind: see `Bench._strike`.
+        kind: see `Bench.strike`.
         name: of the node.
         amount: how badly; half seconds, where it takes time.
     """
@@ -118,6 +119,8 @@ class Bench:
         self.faults = sorted(faults, reverse=True)
         self.due: Counter[tuple[str, str]] = Counter()
         self.delays: dict[tuple[str, str], float] = {}
+        self.passes: dict[tuple[str, str], int] = {}  # how many messages the next one lets pass
+        self._held: dict[tuple[str, str], tuple[int, Callable[[], None]]] = {}
         self.met: Counter[str] = Counter()
         self._heap, self._order = [], 0
         self._alive: dict[str, Process] = {}
@@ -157,7 +160,7 @@ class Bench:
             return
         self.count += 1
         while self.faults and self.faults[-1].at <= self.count:
-            self._strike(self.faults.pop())
+            self.strike(self.faults.pop())
             if self._alive.get(process.name) is not process:
                 return
         if process.hung_s:
@@ -177,7 +180,10 @@ class Bench:
         if self.done or name in self._alive:
             return
         if name == "coordinator":
-            state, disks = self.brief, self.disks
+            disks = self.disks
+            if disks.round == self.brief.rounds:  # died after its last commit
+                self.done = True
+                return
             state = CoordinatorState.begin(
                 self.brief, disks.params, disks.round, disks.last_applied, disks.uses
             )
@@ -206,10 +212,12 @@ class Bench:
         """Its process is gone, and its connections with it; it is started again."""
         del self._alive[name]
         for node in self.nodes if name == "coordinator" else (name,):
-            self._after(linger_s, lambda node=node, session=self._links[node]: self._cut(node, session))
+            self._after(
+                linger_s, lambda node=node, session=self._links[node]: self._cut(node, session)
+            )
         self._after(linger_s + self._some(0.3, 2), lambda: self._start(name))
 
-    def _strike(self, fault):
+    def strike(self, fault):
         _, kind, name, amount = fault
         process = self._alive.get(name)
         self.met[kind] += 1
@@ -218,6 +226,9 @@ class Bench:
                 self.due[kind, name] += 1
             case "delay up" | "delay down":
                 self.delays[kind, name] = amount / 2
+                self.due[kind, name] += 1
+            case "pass up" | "pass down" if name in self._links:
+                self.passes[kind, name] = amount
                 self.due[kind, name] += 1
             case "disk" | "radio" | "deaf" | "unheard" | "absent" | "poor":
                 self.due[kind, name] += 1
@@ -311,13 +322,27 @@ class Bench:
             at_s = self.now_s + self.delays[f"delay {way}", name]
         else:
             self._last_s[way, name] = at_s
+        self._release(way, name, at_s - self.now_s)
         arrive = self._arrive_up if way == "up" else self._arrive_down
+        if self.takes(f"pass {way}", name):
+            count = self.passes[f"pass {way}", name]
+            self._held[way, name] = count, lambda: arrive(name, session, message)
+            return
         self._after(at_s - self.now_s, lambda: arrive(name, session, message))
         if self.takes(f"twice {way}", name):
             # Once so that the transport knows it, and once as if it did not.
             again_s = at_s - self.now_s + self._some(0, 1)
             self._after(again_s, lambda: arrive(name, session, message))
             self._after(again_s, lambda: arrive(name, session, message, unknown=True))
+
+    def _release(self, way, name, after_s):
+        """What was held back goes on once enough others have passed."""
+        if (way, name) in self._held:
+            count, go_on = self._held.pop((way, name))
+            if count > 1:
+                self._held[way, name] = count - 1, go_on
+            else:
+                self._after(after_s + 1e-4, go_on)
 
     def _arrive_up(self, name, session, message, unknown=False):
         hub = self._alive.get("coordinator")

@@ -231,7 +231,7 @@ class FakeReceiver:
             air.epochs += 1
             self.epoch = air.epochs
             return (Begun(told.call, 0, 7),)
-        if self.index != index or getattr(told, "call", self.call) != self.call:
+        if self.index != index or told.call != self.call:
             return None
         match told:
             case SendBeacon(call):
@@ -250,8 +250,8 @@ class FakeReceiver:
                 self.legs[self.leg].append(heard)
                 present = np.array([i in heard for i in self.devices])
                 return BurstHeard(call, burst, present, 0.1, 0.0), Status(0, 0, "")
-            case Recover():
-                return self._estimate()
+            case Recover(call):
+                return self._estimate(call)
         raise AssertionError(told)
 
     def _misses(self, kind, number):
@@ -270,7 +270,7 @@ class FakeReceiver:
             noise_var=0.1,
         )
 
-    def _estimate(self):
+    def _estimate(self, call):
         """The sum of all that were in all bursts of all legs, times how many they are.
 
         The coordinator divides by that number, and gets the sum, exactly.
@@ -284,7 +284,7 @@ class FakeReceiver:
             assert all(heard[i] is bursts[0][i] for heard in bursts)
             total = total + bursts[0][i] * np.float32(len(everywhere))
         poor = self.world.takes("poor", self.name)
-        return (Estimate(total, None if poor else 0.01, 3, False, None, 0.1),)
+        return (Estimate(call, total, None if poor else 0.01, 3, False, None, 0.1),)
 
 
 class FakeServer:

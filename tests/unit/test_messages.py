@@ -130,7 +130,7 @@ def test_refusals(data, says):
 
 
 def estimate(packed, **changes):
-    body = {"estimate": packed, "nmse_predicted": None, "iterations": 3, "snr": 2.0}
+    body = {"call": 2, "estimate": packed, "nmse_predicted": None, "iterations": 3, "snr": 2.0}
     body |= {"beyond_transition": False, "noise_var": 0.1} | changes
     return wire(body, kind="Estimate")
 
@@ -208,11 +208,11 @@ def test_what_cannot_be_said():
         (lambda: Stop("two\nlines"), "Stop.reason: should be printable"),
         (lambda: Stop("\x1b[2J"), "Stop.reason: should be printable"),
         (lambda: Stop("é" * 251), "Stop.reason: should be text of at most 500 bytes"),
-        (lambda: Recover(0.0), "Recover.scale"),
+        (lambda: Recover(0, 0.0), "Recover.scale"),
         (lambda: Message("r", 0, "a b", 0, Ask()), "Message.sender"),
         (lambda: Report(0, 0, 1e9, 0.0, 0), "Report.cfo_hz"),
         (lambda: Grant(0, 1.0, -1.0, np.ones(8, np.complex64), 0.0), "Grant.precoder"),
-        (lambda: Estimate(np.ones(3), None, 1, False, None, 0.0), "an array of float32"),
+        (lambda: Estimate(0, np.ones(3), None, 1, False, None, 0.0), "an array of float32"),
     ):
         with pytest.raises(MessageError, match=says):
             make()
