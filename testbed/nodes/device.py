@@ -248,8 +248,10 @@ def _told(state: DeviceState, message: Message, now_s: float) -> Stepped:
     if message.run != state.run or state.config_sha256 == NO_CONFIG:
         return state, []
     match body:
+        case Params() if round_index < state.round:
+            return state, []  # overtaken by those of a later round
         case Params(devices=devices):
-            state = replace(state, round=round_index, call=None, grant=None)
+            state = replace(state, round=round_index, call=None, grant=None, waiting=None)
             if state.device not in devices or round_index <= state.settled:
                 return state, [Mute()]
             compute = Compute(round_index, body)
