@@ -179,7 +179,10 @@ class _Turn(Turn):
         for name in brief.devices:
             if self.state.is_here(name):
                 self.tell(name, params)
-        self.change(now=RoundNow(tuple(int(i) for i in active)), begun=True)
+        now, last = RoundNow(tuple(int(i) for i in active)), self.state.given_up
+        if last is not None:  # no number twice: what was said in its calls may still come
+            now = replace(now, calls=last.calls, symbols=last.symbols)
+        self.change(now=now, begun=True)
         self.ask("compute", Stage("update", "active", params), told=True)
         self._go_on()
 
@@ -288,7 +291,7 @@ class _Turn(Turn):
 
     def _gather(self) -> None:
         """Wait for nodes, and begin the round anew: updates that are ready will be once more."""
-        self.change(now=None)
+        self.change(now=None, given_up=self.state.now)
         self.wait("gather", self.brief.deadlines.rejoin_s)
 
     def _commit(self, estimate: Estimate | None) -> None:
@@ -321,7 +324,7 @@ class _Turn(Turn):
             self.note(name, asked=node.asked + 1, applied=node.applied + int(applied))
             self.tell(name, Ack(bool(applied)))
         self.tell(brief.receiver, Ack(applied=True))
-        self.change(round=state.round + 1, now=None, stage=None)
+        self.change(round=state.round + 1, now=None, given_up=None, stage=None)
         if self.state.round == brief.rounds:
             self.end(End(0, "the run is over"))
         elif state.is_here(brief.receiver) and state.is_here(*brief.devices):

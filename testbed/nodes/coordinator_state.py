@@ -117,6 +117,7 @@ class CoordinatorState:
         unanswered: names of those who were asked it and have not answered.
         answers: of the others.
         now: the round under way.
+        given_up: the same round, when it was begun before and the receiver was lost.
         ending: how the run ends, once it does.
     """
 
@@ -133,6 +134,7 @@ class CoordinatorState:
     unanswered: frozenset[str] = frozenset()
     answers: Mapping[str, Body] = field(default_factory=dict)
     now: RoundNow | None = None
+    given_up: RoundNow | None = None
     ending: End | None = None
     ended: End | None = None
 
