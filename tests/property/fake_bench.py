@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections import Counter, deque
 from collections.abc import Callable
+from functools import partial
 from heapq import heappop, heappush
 from typing import NamedTuple
 
@@ -146,7 +147,7 @@ class Bench:
     def wake(self, process, after_s):
         process.wakes += 1
         token = process.wakes
-        self._after(after_s, lambda: self._resume(process, token))
+        self._after(after_s, partial(self._resume, process, token))
 
     def _after(self, seconds, what):
         self._order += 1
@@ -212,10 +213,8 @@ class Bench:
         """Its process is gone, and its connections with it; it is started again."""
         del self._alive[name]
         for node in self.nodes if name == "coordinator" else (name,):
-            self._after(
-                linger_s, lambda node=node, session=self._links[node]: self._cut(node, session)
-            )
-        self._after(linger_s + self._some(0.3, 2), lambda: self._start(name))
+            self._after(linger_s, partial(self._cut, node, self._links[node]))
+        self._after(linger_s + self._some(0.3, 2), partial(self._start, name))
 
     def strike(self, fault):
         _, kind, name, amount = fault
@@ -254,7 +253,7 @@ class Bench:
     # The network
 
     def _connect_later(self, name):
-        self._after(self._some(0.01, 0.5), lambda: self._connect(name))
+        self._after(self._some(0.01, 0.5), partial(self._connect, name))
 
     def _connect(self, name):
         spoke = self._alive.get(name)
@@ -273,7 +272,7 @@ class Bench:
             # What waits in a socket may be read before or after the news.
             spoke.hear(Lost("coordinator"), first=self.random.random() < 0.5)
         if hub is not None:
-            self._after(self._some(0, 1), lambda: self._forget(hub, name, session))
+            self._after(self._some(0, 1), partial(self._forget, hub, name, session))
         self._connect_later(name)
 
     def _forget(self, hub, name, session):
@@ -326,14 +325,14 @@ class Bench:
         arrive = self._arrive_up if way == "up" else self._arrive_down
         if self.takes(f"pass {way}", name):
             count = self.passes[f"pass {way}", name]
-            self._held[way, name] = count, lambda: arrive(name, session, message)
+            self._held[way, name] = count, partial(arrive, name, session, message)
             return
-        self._after(at_s - self.now_s, lambda: arrive(name, session, message))
+        self._after(at_s - self.now_s, partial(arrive, name, session, message))
         if self.takes(f"twice {way}", name):
             # Once so that the transport knows it, and once as if it did not.
             again_s = at_s - self.now_s + self._some(0, 1)
-            self._after(again_s, lambda: arrive(name, session, message))
-            self._after(again_s, lambda: arrive(name, session, message, unknown=True))
+            self._after(again_s, partial(arrive, name, session, message))
+            self._after(again_s, partial(arrive, name, session, message, unknown=True))
 
     def _release(self, way, name, after_s):
         """What was held back goes on once enough others have passed."""

@@ -75,6 +75,6 @@ def test_an_estimate_of_an_earlier_call_is_not_that_of_the_last():
     num_active=st.integers(1, 3),
     num_legs=st.integers(1, 2),
 )
-@settings(deadline=None, max_examples=20_000 if LONG else 100)
+@settings(deadline=None, max_examples=20_000 if LONG else 250)
 def test_every_update_counts_once(seed, schedule, num_active, num_legs):
     finish(Bench(seed, schedule, num_active=num_active, num_legs=num_legs))
