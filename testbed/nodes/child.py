@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import select
 import signal
 import sys
 from collections.abc import Callable
@@ -53,7 +54,9 @@ def live(work: Callable[[Tell, Stop], End], pipe: Connection, log: Path) -> None
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             # Nothing is ever sent to a child: what can be read is that the parent is gone.
-            end = work(tell, lambda: asked() or pipe.poll())
+            parent = select.poll()  # asked after every message; `pipe.poll` makes one each time
+            parent.register(pipe, select.POLLIN)
+            end = work(tell, lambda: asked() or bool(parent.poll(0)))
         except (InputError, RadioError) as error:
             end = End(2, str(error))
         except KeyboardInterrupt:

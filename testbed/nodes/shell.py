@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 from testbed.nodes.messages import Message
 from testbed.nodes.transport import Denied, Joined, Lost
 
-POLL_S = 0.05  # between two looks at deadlines and at whether to stop
+POLL_S = 0.2  # between two looks at deadlines and at whether to stop
 
 _log = logging.getLogger(__name__)
 
