@@ -54,7 +54,8 @@ class Process:
 
     def __init__(self, bench, name, step, state, fake):
         self.bench, self.name, self.step, self.state, self.fake = bench, name, step, state, fake
-        self.inbox, self.seen, self.routes = deque(), set(), {}
+        self.inbox, self.changes = deque(), deque()
+        self.seen, self.routes = set(), {}
         self.number = bench.random.getrandbits(40)
         self.hung_s = self.jumped_s = 0.0
         self.halted = self.waits = False
@@ -64,7 +65,7 @@ class Process:
     def _live(self):
         """As `shell.run`; yields how long it takes until the next action or event."""
         while self.state.ended is None:
-            queue = deque([self.inbox.popleft() if self.inbox else Tick()])
+            queue = deque([self._next()])
             if self.halted:
                 self.halted = False
                 queue.append(Halt())
@@ -76,12 +77,25 @@ class Process:
                     outcome = self.fake.perform(action)
                     if outcome is not None:
                         queue.append(outcome)
-            self.waits = not self.inbox
+            self.waits = not (self.inbox or self.changes)
             yield TICK_S if self.waits else 1e-4
             self.waits = False
 
+    def _next(self):
+        """What a socket holds may be read before or after the news of its connection."""
+        if self.changes and not (self.inbox and self.bench.random.random() < 0.5):
+            return self.changes.popleft()
+        return self.inbox.popleft() if self.inbox else Tick()
+
     def hear(self, event, first=False):
         (self.inbox.appendleft if first else self.inbox.append)(event)
+        self._rouse()
+
+    def change(self, event):
+        self.changes.append(event)
+        self._rouse()
+
+    def _rouse(self):
         if self.waits:
             self.waits = False
             self.bench.wake(self, 1e-4)
@@ -117,6 +131,7 @@ class Bench:
             diverged="x",
         )
         self.now_s, self.count, self.done = 0.0, 0, False
+        self.gone: frozenset[str] = frozenset()  # for ever
         self.faults = sorted(faults, reverse=True)
         self.due: Counter[tuple[str, str]] = Counter()
         self.delays: dict[tuple[str, str], float] = {}
@@ -131,6 +146,11 @@ class Bench:
         self._attempt, self._told = 0, {}
         for name in ("coordinator", *self.nodes):
             self._start(name)
+
+    @property
+    def alive(self):
+        """Who is."""
+        return frozenset(self._alive)
 
     # Time
 
@@ -178,7 +198,7 @@ class Bench:
     # Life and death
 
     def _start(self, name):
-        if self.done or name in self._alive:
+        if self.done or name in self._alive or name in self.gone:
             return
         if name == "coordinator":
             disks = self.disks
@@ -235,6 +255,10 @@ class Bench:
                 self._cut(name, self._links[name])
             case "crash" if process:
                 self._die(name)
+            case "gone":
+                self.gone |= {name}
+                if process:
+                    self._die(name)
             case "hang" if process:
                 process.hung_s = amount / 2
             case "halt" if process:
@@ -261,7 +285,7 @@ class Bench:
             return
         self._sessions += 1
         self._links[name] = self._sessions
-        spoke.hear(Joined("coordinator"), first=self.random.random() < 0.5)
+        spoke.change(Joined("coordinator"))
 
     def _cut(self, name, session):
         if session is None or self._links[name] != session:
@@ -269,8 +293,7 @@ class Bench:
         self._links[name] = None
         spoke, hub = self._alive.get(name), self._alive.get("coordinator")
         if spoke is not None:
-            # What waits in a socket may be read before or after the news.
-            spoke.hear(Lost("coordinator"), first=self.random.random() < 0.5)
+            spoke.change(Lost("coordinator"))
         if hub is not None:
             self._after(self._some(0, 1), partial(self._forget, hub, name, session))
         self._connect_later(name)

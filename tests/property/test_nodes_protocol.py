@@ -18,10 +18,11 @@ KINDS = {
     "disk": ("coordinator", *NODES[1:]),
     **dict.fromkeys(["deaf", "unheard", "absent"], NODES[1:]),
     "poor": ("rx",),
+    "gone": ("d2",),
 }
 CHOICES = [(kind, name) for kind, names in KINDS.items() for name in names]
 SPAN = 1500  # actions and events of an undisturbed run, and some more
-ENOUGH = 20_000  # for any run to end in, once nothing goes wrong any more
+ENOUGH = 10_000  # for any run to end in, once nothing goes wrong any more
 
 faults = st.builds(
     lambda at, choice, amount: Fault(at, *choice, amount),
@@ -33,12 +34,15 @@ LONG = settings.get_current_profile_name() == "long"
 
 
 def finish(bench):
-    """Run through the faults and then without any to the end; how many events that took."""
+    """Run through the faults and then without any to the end; how many events that took.
+
+    Everybody ends with the run.
+    """
     while not bench.done and bench.faults:
         bench.advance()
     bench.heal()
     healed = bench.count
-    while not bench.done:
+    while not bench.done or bench.alive:
         assert bench.count - healed < ENOUGH, "the run does not end"
         bench.advance()
     bench.disks.check()
