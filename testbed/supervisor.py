@@ -23,9 +23,9 @@ from testbed.config import ExperimentConfig
 from testbed.experiment import Progress, Watch
 from testbed.nodes.child import AIR, Ready, air, coordinator, live, node
 from testbed.nodes.shell import End
+from testbed.run_folder import NODES
 from testbed.runs import stop_after_round
 
-NODES = "nodes"  # folder in the run folder: logs, and what nodes keep
 POLL_S = 0.1
 AIR_S = 60.0  # in which the virtual air has to be there
 GOODBYE_S = 3.0  # in which nodes end when the run is over
@@ -129,7 +129,7 @@ class Supervisor:
         self._watch = watch
         self._say = say
         self._is_air_there = False
-        self._logs = folder / NODES
+        self._logs = folder / NODES  # and what nodes keep
         self._logs.mkdir(parents=True, exist_ok=True)
         restarts = bench.config.restarts
         drawn = ["testbed.nodes.glyphs_drawn"] if config.task.family == "glyphs" else []

@@ -218,7 +218,7 @@ def step(state: DeviceState, event: Event) -> Stepped:
                 Say(Ready(energy, loss), state.run, round_index)
             ]
         case Diverged(round_index):
-            return _bye(state, "diverged", End(1, f"the update of round {round_index} diverges"))
+            return _bye(state, "diverged", End(2, f"the update of round {round_index} diverges"))
         case Settled(round_index):
             state = replace(state, pending=None, settled=max(state.settled, round_index))
             if state.leaving_s is not None:

@@ -101,6 +101,8 @@ class DeviceNode:
         self, told: Mark | Listen | Sound | Send, grant: Grant | None
     ) -> device.Done | device.RadioRefused:
         assert self._job is not None
+        # A radio that was open before may do better when it is opened again.
+        is_fresh = isinstance(told, Mark) and self._radio is None
         try:
             if isinstance(told, Mark):
                 self._call = CallOnAir(self._job, self._opened(), told)
@@ -111,7 +113,7 @@ class DeviceNode:
             _log.warning("radio: %s", error)
             self.close()
             self._call = None
-            return device.RadioRefused(str(error), final=isinstance(told, Mark))
+            return device.RadioRefused(str(error), final=is_fresh)
 
     def _opened(self) -> Radio:
         """The radio as this run wants it; opened again if it had to be closed."""

@@ -106,6 +106,8 @@ class ReceiverNode:
 
     def _do(self, index: int, told: receiver.OnAir) -> receiver.Done | receiver.Failed:
         assert self._job is not None
+        # A radio that was open before may do better when it is opened again.
+        is_fresh = isinstance(told, Begin) and self._radio is None
         try:
             if isinstance(told, Begin) and (self._round is None or self._round.index != index):
                 self._end_round()
@@ -117,7 +119,7 @@ class ReceiverNode:
             _log.warning("radio: %s", error)
             status = Status(0, 0, printable(str(error)))
             self.close()
-            return receiver.Failed(status, final=isinstance(told, Begin))
+            return receiver.Failed(status, final=is_fresh)
 
     def _opened(self) -> RecordingRadio:
         """The radio as this run wants it; opened again if it had to be closed."""

@@ -239,7 +239,7 @@ def test_but_not_for_ever():
         (Denied("coordinator", "keys do not fit", final=True), 2, None),
         (Halt(), 130, "stopped"),
         (Unfit("no such experiment"), 2, "disk"),
-        (Diverged(0), 1, "diverged"),
+        (Diverged(0), 2, "diverged"),
     ],
 )
 def test_ends(what, code, bye):
