@@ -137,7 +137,7 @@ class Lab:
         files = ["bench.yaml", "experiment.yaml", "--out", "run"]
         return self.start("up", *files, *more, name="up")
 
-    def start(self, *arguments, name="command"):
+    def start(self, *arguments, name="command", code=REPOSITORY):
         """Any command, forked from a process that has imported everything."""
         output = self.folder / f"{name}-{len(self.commands)}.txt"
         output.touch()
@@ -145,7 +145,7 @@ class Lab:
         multiprocessing.set_forkserver_preload([])  # all of it is in `journaled.WARM`
         context = multiprocessing.get_context("forkserver")
         process = context.Process(
-            target=journaled.main, args=([str(a) for a in arguments], self.folder, output)
+            target=journaled.main, args=([str(a) for a in arguments], self.folder, output, code)
         )
         process.start()
         return self._started(Command(process.pid, output, lambda: process.exitcode))
@@ -169,9 +169,10 @@ class Lab:
         files = ["--bench", "bench.yaml", "--state", "nodes"]
         return self.start("node", "receiver", *files, name="rx")
 
-    def device(self, name):
-        files = ["--bench", "bench.yaml", "--state", "nodes", "--name", name]
-        return self.start("node", "device", *files, name=name)
+    def device(self, name, bench="bench.yaml", code=REPOSITORY):
+        """A device as a bench file says, with the packages of a folder."""
+        files = ["--bench", bench, "--state", "nodes", "--name", name]
+        return self.start("node", "device", *files, name=name, code=code)
 
     def all_nodes(self):
         """Air, coordinator, receiver and devices, by name."""

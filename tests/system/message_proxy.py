@@ -36,6 +36,7 @@ class Proxy:
         self._front.router_mandatory = True
         self._front.linger = 0
         self._front.bind(front)
+        self._path = Path(front.removeprefix("ipc://"))
         self._poller = zmq.Poller()
         self._poller.register(self._front, zmq.POLLIN)
         self._dealers, self._routes, self._names = {}, {}, {}
@@ -57,6 +58,7 @@ class Proxy:
             self._serve()
         finally:
             self._context.destroy(linger=0)
+            self._path.unlink()
 
     def _serve(self):
         probe_s, is_there = 0.0, False

@@ -11,7 +11,7 @@ SAME_BYTES = ("rounds.jsonl", "evaluations.jsonl", "summary.json", "checkpoint.n
 # Long enough to be met in each of its phases, and of one device that takes its time.
 LONG = {
     "learner": {"adapt_lr": 0.01, "meta_lr": 0.001, "local_steps": 40},
-    "evaluation": {"every": 4, "tasks": 4, "final_tasks": 3000},
+    "evaluation": {"every": 4, "tasks": 4, "final_tasks": 8000},
 }
 
 
@@ -49,7 +49,6 @@ def test_a_run_that_is_stopped_everywhere_ends_as_if_it_had_not_been(tmp_path, u
             assert up.ended() == 130, up.said
             assert up.said.count("--resume --out run goes on") == 1
             lab.assert_nothing_left()
-            assert not (lab.run / "summary.json").exists()
         print({f"{phase} {rounds}": round(s, 2) for (phase, rounds), s in seconds.items()})
         assert lab.up("--resume").ended() == 0
         lab.assert_nothing_left()
