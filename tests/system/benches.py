@@ -14,7 +14,7 @@ import yaml
 from conftest import SMALL
 
 REPOSITORY = Path(__file__).parents[2]
-PATIENCE_S = 90.0  # for what takes a second on an idle machine
+PATIENCE_S = 120.0  # for what takes a second on an idle machine
 DEADLINES = {
     "gather_s": 60.0,
     "compute_s": 10.0,

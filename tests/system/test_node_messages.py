@@ -5,7 +5,7 @@ import signal
 
 import pytest
 from accounts import Accounts
-from benches import Lab
+from benches import Lab, wait_for
 from message_proxy import KINDS, PASS, Proxy
 
 from testbed.nodes.coordinator_messages import Refused, Stop, Welcome
@@ -13,27 +13,32 @@ from testbed.nodes.device_messages import Bye, Hello, Ready
 from testbed.nodes.receiver_messages import ReceiverHello
 
 GREETINGS = {Hello, ReceiverHello, Welcome, Refused}
-SHORT = {"compute_s": 2.0, "answer_s": 0.5, "recover_s": 1.0, "rejoin_s": 3.0}
+SHORT = {"compute_s": 1.5, "answer_s": 0.5, "recover_s": 0.5, "rejoin_s": 3.0}
 
 
-def completed(folder, rule, rounds=6, unaware=(), **deadlines):
+def completed(folder, rule, until=None, unaware=(), **deadlines):
     """The bench of a run that went on to its end with this between its nodes, and its accounts.
 
-    Nodes in `unaware` are not told of the end, and have to find out that nobody is there.
+    It is stopped when `until` says so, if given. Nodes in `unaware` are not told of the end, and
+    have to find out that nobody is there.
     """
     with (
-        Lab(folder, {"rounds": rounds}, deadlines, proxied=True) as lab,
+        Lab(folder, {"rounds": 1000 if until else 6}, deadlines, proxied=True) as lab,
         Proxy(lab.address, lab.hub_address, rule),
     ):
         nodes = lab.all_nodes()
-        assert nodes.pop("coordinator").ended() == 0
+        if until:
+            wait_for(until)
+            assert lab.start("stop", "run").ended() == 0
+        assert nodes.pop("coordinator").ended() == (130 if until else 0)
         for name in ("rx", *lab.devices):
             assert nodes[name].ended() == (name in unaware)
             assert nodes[name].said.count("\nno coordinator for") == (name in unaware)
         nodes["air"].kill(signal.SIGTERM)
         assert nodes["air"].ended() == 0
         lab.assert_nothing_left()
-        assert [row["round"] for row in lab.rounds()] == list(range(rounds))
+        rounds = [row["round"] for row in lab.rounds()]
+        assert rounds == list(range(len(rounds) if until else 6))
         accounts = Accounts(lab)
         accounts.assert_exact()
     return lab, accounts
@@ -60,7 +65,7 @@ def test_one_message_of_every_kind_is_lost(tmp_path):
             unaware.add(node)
         return ()
 
-    completed(tmp_path, rule, 16, unaware, **SHORT)
+    completed(tmp_path, rule, lambda: KINDS - lost <= {Refused, Bye, Stop}, unaware, **SHORT)
     assert KINDS - lost <= {Refused, Bye}
 
 
