@@ -93,7 +93,9 @@ def measure(quick: bool = False) -> list[Table]:
             tuple(times),
             f"{note} `airmeta up` beside `airmeta run workers=1`. A round's CPU is that of all "
             "processes together; control is what nodes take more, by device: messages, requests "
-            "to the radio, memories on the disk, and processes that take turns on two cores. "
+            "to the radio, memories on the disk, and two cores whose caches so many processes "
+            "share, which is about half of it: an update takes a process that was away twice as "
+            "long. Limit: 0.8 ms, as above. "
             "Memory: PSS, in which shared pages are counted in shares; most in early rounds.",
         ),
         Table(
