@@ -61,7 +61,7 @@ class Brief:
 
     def patience_s(self, stage: Stage) -> float:
         """How long the answers to a question are waited for."""
-        match stage.ask:
+        match stage.asks[0]:
             case Params():
                 return self.deadlines.compute_s
             case Recover():

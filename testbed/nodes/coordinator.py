@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from fl_core import server
-from testbed.nodes.call import Stage, is_answer, stages
+from testbed.nodes.call import Stage, is_deaf, stages
 from testbed.nodes.coordinator_messages import (
     Ack,
     Mark,
@@ -30,7 +30,7 @@ from testbed.nodes.coordinator_state import (
     Pace,
     Paced,
 )
-from testbed.nodes.device_messages import Ask, Bye, Heard, Hello, Ready, Report
+from testbed.nodes.device_messages import Ask, Bye, Hello, Ready, Report
 from testbed.nodes.messages import Body, Message
 from testbed.nodes.receiver_messages import (
     Begun,
@@ -95,15 +95,20 @@ class _Turn(Turn):
             self.change(now=state.now.overdriving(body.overdriven))
             if body.trouble:
                 self._troubled(name)
-        elif (
-            state.stage is not None
-            and name in state.unanswered
-            and is_answer(state.stage.ask, body)
-        ):
-            self.change(unanswered=state.unanswered - {name}, answers={**state.answers, name: body})
-            self._go_on()
-        else:
+        elif not self._answered(name, body):
             self.blame(name, "late")
+
+    def _answered(self, name: str, body: Body) -> bool:
+        """Whether this was asked."""
+        stage, before = self.state.stage, self.state.answers.get(name, ())
+        if stage is None or name not in self.state.unanswered or not stage.takes(body, before):
+            return False
+        said = (*before, body)
+        self.change(answers={**self.state.answers, name: said})
+        if stage.is_over(said):
+            self.change(unanswered=self.state.unanswered - {name})
+            self._go_on()
+        return True
 
     def _hello(self, name: str, hello: Hello | ReceiverHello) -> None:
         """Somebody is here, for the first time or again."""
@@ -128,7 +133,8 @@ class _Turn(Turn):
             assert state.stage is not None
             if name not in state.answers:
                 self.change(unanswered=state.unanswered | {name})
-                self.tell(name, state.stage.ask)
+                for ask in state.stage.asks:
+                    self.tell(name, ask)
 
     def _bye(self, name: str, reason: str) -> None:
         if reason == "diverged":
@@ -183,7 +189,7 @@ class _Turn(Turn):
         if last is not None:  # no number twice: what was said in its calls may still come
             now = replace(now, calls=last.calls, symbols=last.symbols)
         self.change(now=now, begun=True)
-        self.ask("compute", Stage("update", "active", params), told=True)
+        self.ask("compute", Stage("update", "active", (params,)), told=True)
         self._go_on()
 
     def _call(self, leg: int) -> None:
@@ -201,8 +207,8 @@ class _Turn(Turn):
         assert now is not None
         if now.todo:
             stage, todo = now.todo[0], now.todo[1:]
-            if isinstance(stage.ask, Mark):
-                stage = replace(stage, ask=replace(stage.ask, ahead=now.ahead))
+            if isinstance(stage.asks[0], Mark):
+                stage = replace(stage, asks=(replace(stage.asks[0], ahead=now.ahead),))
             self.change(now=replace(now, todo=todo))
             self.ask("call", stage)
             self._go_on()
@@ -213,7 +219,7 @@ class _Turn(Turn):
         else:
             assert now.power is not None
             recover = Recover(now.call, float(now.power.scale))
-            self.ask("recover", Stage("estimate", "receiver", recover))
+            self.ask("recover", Stage("estimate", "receiver", (recover,)))
             self._go_on()
 
     def _go_on(self) -> None:
@@ -221,26 +227,26 @@ class _Turn(Turn):
         state = self.state
         if state.unanswered or state.stage is None or state.now is None:
             return
-        stage, now, answers = state.stage, state.now, state.answers
+        stage, now = state.stage, state.now
         self.change(stage=None)
+        over = {n: said for n, said in state.answers.items() if stage.is_over(said)}
         if stage.to == "receiver":
-            if self.brief.receiver in answers:
-                self._learnt(now, answers[self.brief.receiver])
+            if self.brief.receiver in over:
+                self._learnt(now, over[self.brief.receiver])
             else:
                 self._failed()
-            return
-        said = {state.number(name): answer for name, answer in answers.items()}
-        if stage.to == "active":
-            self._computed(now, {i: a for i, a in said.items() if isinstance(a, Ready)})
-            return
-        if stage.to in ("slots", "synchronised"):
-            deaf = {i for i, a in said.items() if _is_deaf(a)}
-            now = replace(now, synchronised=now.synchronised & frozenset(set(said) - deaf))
-        self.change(now=now)
-        if now.synchronised:
-            self._next()
+        elif stage.to == "active":
+            updates = {state.number(n): a for n, (a, *_) in over.items() if isinstance(a, Ready)}
+            self._computed(now, updates)
         else:
-            self._failed()
+            if stage.to == "slots":
+                here = {state.number(n) for n, said in over.items() if not any(map(is_deaf, said))}
+                now = replace(now, synchronised=now.synchronised & here)
+            self.change(now=now)
+            if now.synchronised:
+                self._next()
+            else:
+                self._failed()
 
     def _computed(self, now: RoundNow, updates: dict[int, Ready]) -> None:
         self.change(now=now.ready(updates))
@@ -250,32 +256,31 @@ class _Turn(Turn):
         self.wait("pace", math.inf)
         self.actions.append(Pace(self.state.round))
 
-    def _learnt(self, now: RoundNow, answer: Body) -> None:
+    def _learnt(self, now: RoundNow, answers: Sequence[Body]) -> None:
         """The receiver did what it was told."""
-        match answer:
-            case Begun(ahead=ahead):
-                now = replace(now, ahead=ahead)
-            case Sent(clipped=clipped):
-                now = now.clipping(clipped)
-            case BurstHeard():
-                now = now.burst(answer)
-            case Soundings():
-                now = now.sounded(answer, self.brief)
-                assert now.power is not None
-                if now.power.scale == 0:  # nobody has anything to send
-                    self.change(now=now)
-                    self._commit(None)
+        for answer in answers:
+            match answer:
+                case Begun(ahead=ahead):
+                    now = replace(now, ahead=ahead)
+                case Sent(clipped=clipped):
+                    now = now.clipping(clipped)
+                case BurstHeard():
+                    now = now.burst(answer)
+                case Soundings():
+                    now = now.sounded(answer, self.brief)
+                    self.grant(now, answer)
+                case Estimate(nmse_predicted=predicted):
+                    good = predicted is not None and predicted <= self.brief.fail_above
+                    if good or now.failures >= self.brief.retries:
+                        self._commit(answer)
+                    else:
+                        self._failed()
                     return
-                self.grant(now, answer)
-            case Estimate(nmse_predicted=predicted):
-                good = predicted is not None and predicted <= self.brief.fail_above
-                if good or now.failures >= self.brief.retries:
-                    self._commit(answer)
-                else:
-                    self._failed()
-                return
         self.change(now=now)
-        self._next()
+        if now.power is not None and now.power.scale == 0:  # nobody has anything to send
+            self._commit(None)
+        else:
+            self._next()
 
     def _failed(self) -> None:
         """What was tried came to nothing: once more from the beacon, or not at all."""
@@ -331,8 +336,3 @@ class _Turn(Turn):
             self._begin()
         else:
             self._gather()
-
-
-def _is_deaf(answer: Body) -> bool:
-    """Without its beacon a device knows neither time nor frequency."""
-    return isinstance(answer, Heard) and answer.what == "beacon" and not answer.heard

@@ -114,8 +114,8 @@ class CoordinatorState:
         begun: nodes had gathered once.
         until_s: deadline of what is waited for; negative before the first event.
         stage: the question that is open, in a phase that asks one.
-        unanswered: names of those who were asked it and have not answered.
-        answers: of the others.
+        unanswered: names of those who were asked and still have something to say.
+        answers: so far.
         now: the round under way.
         given_up: the same round, when it was begun before and the receiver was lost.
         ending: how the run ends, once it does.
@@ -132,7 +132,7 @@ class CoordinatorState:
     until_s: float = -1.0
     stage: Stage | None = None
     unanswered: frozenset[str] = frozenset()
-    answers: Mapping[str, Body] = field(default_factory=dict)
+    answers: Mapping[str, tuple[Body, ...]] = field(default_factory=dict)
     now: RoundNow | None = None
     given_up: RoundNow | None = None
     ending: End | None = None

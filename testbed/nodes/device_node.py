@@ -216,6 +216,8 @@ class CallOnAir:
                 self._missed += not heard
                 return (Heard(call, "sync", index, heard),)
             case Sound():
+                if not node.synchronised:
+                    return ()
                 node.sound(self._slot)
                 return (Armed(call, "sounding", 0),)
             case Send(burst=burst):

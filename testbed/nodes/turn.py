@@ -60,11 +60,14 @@ class Turn:
         self.change(stage=stage, unanswered=frozenset(asked), answers={})
         self.wait(phase, self.brief.patience_s(stage))
         for name in () if told else asked:
-            self.tell(name, stage.ask)
+            for ask in stage.asks:
+                self.tell(name, ask)
 
     def grant(self, now: RoundNow, soundings: Soundings) -> None:
         """Tell those that were heard how to send, and keep what was heard of them."""
         assert now.power is not None
+        if now.power.scale == 0:  # nobody has anything to send
+            return
         for slot, number in enumerate(now.slots):
             name = self.brief.devices[number]
             gain, snr_db = float(soundings.gains[slot]), float(soundings.snr_db[slot])
@@ -123,7 +126,6 @@ class Turn:
         devices: Iterable[int] = {
             "active": now.active,
             "slots": now.slots,
-            "synchronised": now.synchronised,
             "granted": now.senders,
         }[stage.to]
         return [self.brief.devices[i] for i in sorted(devices)]
