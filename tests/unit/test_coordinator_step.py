@@ -212,6 +212,15 @@ def test_a_call_is_made_again_up_to_a_limit():
     np.testing.assert_array_equal(bench.commits[0].params, np.zeros(3))
 
 
+def test_so_is_one_in_which_nothing_is_heard():
+    bench = one_round()
+    bench.odd["rx", SendBeacon] = Status(0, 0, "broken")
+    told = bench.gathered()
+    assert [t.body.call for t in of(Begin, told)] == [0, 1, 2]
+    assert bench.commits[0].row["failed"]
+    assert bench.commits[0].row["symbols"] == 24
+
+
 @pytest.mark.parametrize(
     ("kind", "answer"),
     [
@@ -254,6 +263,20 @@ def test_an_estimate_of_an_earlier_call_is_late():
     assert bench.commits == []
     bench.says("rx", estimate(1))
     assert bench.commits[0].row["calls"] == 2
+
+
+def test_a_device_that_was_not_in_all_legs_is_not_acknowledged():
+    bench = one_round(legs=lambda _: (Leg(), Leg()), num_symbols=16)
+    bench.odd["rx", HearBurst] = lambda ask: burst_heard(ask.call, ask.burst, ask.call > 0, True)
+    assert acks(bench.gathered()) == {"d0": False, "d1": True, "rx": True}
+
+
+def test_a_round_is_called_from_its_first_leg_when_its_estimate_is_poor():
+    bench = one_round(legs=lambda _: (Leg(), Leg()), num_symbols=16)
+    bench.odd["rx", Recover] = lambda ask: estimate(ask.call, 0.01 if ask.call > 1 else 3.0)
+    told = bench.gathered()
+    assert [(t.body.call, t.body.leg) for t in of(Begin, told)] == [(0, 0), (1, 1), (2, 0), (3, 1)]
+    assert not bench.commits[0].row["failed"]
 
 
 def test_a_leg_that_fails_is_called_again_alone():
