@@ -160,6 +160,15 @@ def test_what_is_waited_for_no_more_is_counted_and_ignored():
     assert bench.state.unanswered == before.unanswered == {"rx"}
 
 
+@pytest.mark.parametrize("words", [{"round_index": 1}, {"run": "r-2"}])
+def test_an_answer_of_another_round_or_run_is_none(words):
+    bench = Led()
+    bench.odd["d0", Params] = SILENCE
+    bench.gathered()
+    assert bench.says("d0", Ready(9.0, 0.5), **words) == []
+    assert bench.state.unanswered == {"d0"}
+
+
 # Asking after an update
 
 
