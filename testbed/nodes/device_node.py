@@ -211,13 +211,13 @@ class CallOnAir:
                 return (Marked(call),)
             case Listen(what="beacon"):
                 return (Heard(call, "beacon", 0, node.hear_beacon(self._expected)),)
+            case Listen() | Sound() if not node.synchronised:
+                return ()  # which the coordinator knows
             case Listen(what="sync", index=index, at=at):
-                heard = node.synchronised and node.hear_sync(at)
+                heard = node.hear_sync(at)
                 self._missed += not heard
                 return (Heard(call, "sync", index, heard),)
             case Sound():
-                if not node.synchronised:
-                    return ()
                 node.sound(self._slot)
                 return (Armed(call, "sounding", 0),)
             case Send(burst=burst):

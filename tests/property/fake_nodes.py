@@ -42,6 +42,7 @@ class Leg:
     early_sync: int = 10
     late_sync: int = 30
     syncs: tuple[tuple[int, ...], ...] = ((50,), (70,))
+    layouts: tuple[None, ...] = (None, None)
     airtime_s: float = 0.5
 
 
@@ -175,15 +176,15 @@ class FakeDevice:
                 if is_there and not self.world.takes("deaf", self.name):
                     self.epoch = air.beacons[-1]
                 return device.Done(call, (Heard(call, "beacon", 0, self.epoch is not None),))
+            case Listen() | Sound() if self.epoch is None:  # it knows no time
+                return device.Done(call, ())
             case Listen(index=index):
-                return device.Done(call, (Heard(call, "sync", index, self.epoch is not None),))
-        if self.epoch is None:  # it knows no time to send at
-            self.mark = None
-            return device.RadioRefused("no beacon", final=False)
+                return device.Done(call, (Heard(call, "sync", index, True),))
         if isinstance(told, Sound):
             air.sounded[self.epoch].add(self.number)
             return device.Done(call, (Armed(call, "sounding", 0),))
         assert isinstance(told, Send)
+        assert self.epoch is not None, "sends without a beacon"
         assert grant is not None, "sends without a grant"
         assert self.world.attempt_of(grant) == self.world.attempt_of(told), "an old grant"
         pending = self.world.disks.owed[self.number].pending

@@ -53,6 +53,7 @@ class Leg:
     shared_clock: bool = False
     early_sync: int = 10
     late_sync: int = 30
+    layouts: tuple[None, ...] = (None, None)
     syncs: tuple[tuple[int, ...], ...] = ((50,), (70,))
     airtime_s: float = 0.5
 
