@@ -44,7 +44,7 @@ from testbed.schemes import policy_of
 from testbed.workers import Workers
 
 RUN_FILE, STATUS_FILE = "nodes.json", "status.json"
-LOOK_S = 1.0  # between two writings of the status within a round; each makes the disk wait
+LOOK_S = 0.25  # between two writings of the status
 STAGES = {
     "compute": "update",
     "pace": "pace",
