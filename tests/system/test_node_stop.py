@@ -76,6 +76,22 @@ def test_how_a_run_stands(tmp_path):
         assert not json.loads(_said(lab, "status", "run", "--json"))["running"]
 
 
+def test_whoever_is_stopped_closes_its_radio(tmp_path):
+    """Closing is how a radio is muted; the air says which clients left without."""
+    with Lab(tmp_path, {"rounds": 1000}) as lab:
+        nodes = lab.all_nodes()
+        wait_for(lambda: len(lab.rounds()) >= 2)
+        air = nodes.pop("air")
+        for node in nodes.values():
+            node.kill(signal.SIGINT)
+        ends = {name: node.ended() for name, node in nodes.items()}
+        assert ends == dict.fromkeys(nodes, 130)
+        air.kill(signal.SIGINT)
+        assert air.ended() == 0
+        lab.assert_nothing_left()
+        assert "has gone" not in air.said
+
+
 def _said(lab, *arguments):
     command = lab.start(*arguments)
     command.ended()
