@@ -8,7 +8,7 @@ from accounts import Accounts
 from benches import Lab, wait_for
 from message_proxy import KINDS, PASS, Proxy
 
-from testbed.nodes.coordinator_messages import Refused, Stop, Welcome
+from testbed.nodes.coordinator_messages import Ack, Refused, Stop, Welcome
 from testbed.nodes.device_messages import Ask, Bye, Hello, Ready
 from testbed.nodes.receiver_messages import ReceiverHello
 
