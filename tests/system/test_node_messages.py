@@ -12,7 +12,7 @@ from testbed.nodes.coordinator_messages import Ack, Refused, Stop, Welcome
 from testbed.nodes.device_messages import Ask, Bye, Hello, Ready
 from testbed.nodes.receiver_messages import ReceiverHello
 
-OF_NO_ROUND = {Hello, ReceiverHello, Welcome, Refused, Ask}  # or of one that is over
+OF_NO_ROUND = {Hello, ReceiverHello, Welcome, Refused, Stop, Ask}  # or of one that is over
 OWN_CLOCKS = {"preset": "pluto-tcxo", "error_budget": False}
 SHORT = {"compute_s": 1.5, "answer_s": 0.5, "recover_s": 0.5, "rejoin_s": 3.0}
 
