@@ -91,7 +91,8 @@ def test_whoever_is_stopped_closes_its_radio(tmp_path):
         for node in nodes.values():
             node.kill(signal.SIGINT)
         ends = {name: node.ended() for name, node in nodes.items()}
-        assert ends == dict.fromkeys(nodes, 130)
+        assert ends.pop("coordinator") == 130
+        assert set(ends.values()) <= {0, 130}  # 0: the coordinator told it first
         air.kill(signal.SIGINT)
         assert air.ended() == 0
         lab.assert_nothing_left()
