@@ -73,6 +73,12 @@ def up(
             both(watcher, events),
             lambda line: shown.print(line, soft_wrap=True),
         )
+        count = config.devices.num_devices
+        shown.print(
+            f"{folder}: {count} devices, {file.receiver.name} and a coordinator start",
+            soft_wrap=True,
+            highlight=False,
+        )
         end = supervisor.run(_looking(folder, screen) if live else lambda: None)
     _leave(end, config, folder, as_json)
 
@@ -96,7 +102,10 @@ def lead(
         closing(TensorBoardEvents(folder)) as events,
         closing(Watcher(progress(as_json))) as watcher,
     ):
-        end = start_coordinator(file, config, folder, resume, both(watcher, events), stop).end
+        try:
+            end = start_coordinator(file, config, folder, resume, both(watcher, events), stop).end
+        except KeyboardInterrupt:  # it would not end by itself
+            end = End(STOPPED, "stopped")
     _leave(end, config, folder, as_json)
 
 
@@ -190,7 +199,10 @@ def _be(node: Callable[[Callable[[], bool]], End]) -> None:
     """Be a node in this process; leaves with its exit code."""
     _log_to_terminal()
     with stop_after_round(BREAK_OFF_S) as stop:
-        end = node(stop)
+        try:
+            end = node(stop)
+        except KeyboardInterrupt:  # it would not end by itself
+            end = End(STOPPED, "stopped")
     messages.print(end.reason, soft_wrap=True, markup=False)
     raise typer.Exit(end.code)
 

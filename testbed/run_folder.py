@@ -7,6 +7,7 @@ machine or the hour (timings, versions) lives in files of its own.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import importlib.metadata
@@ -15,6 +16,7 @@ import json
 import os
 import platform
 import subprocess
+import time
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -35,6 +37,7 @@ ROWS = ("rounds.jsonl", "timings.jsonl", "evaluations.jsonl")
 NODES, EVENTS = "nodes", "tensorboard"  # what a command makes before the run's first file
 # What numpy and zipfile raise on files that are none of theirs; RuntimeError on "encrypted" ones.
 DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError)
+LOCK_TRIES = 5
 RECORDED_PACKAGES = ("torch", "numpy", "scipy", "ducc0", "pydantic", "matplotlib")
 
 
@@ -58,12 +61,19 @@ class RunFolder:
         except OSError as error:
             raise InputError(f"{self.path}: the run folder cannot be written ({error})") from error
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock(handle)
             yield
-        except BlockingIOError as error:
-            raise InputError(f"{self.path}: another process is writing this run") from error
         finally:
             os.close(handle)
+
+    def _lock(self, handle: int) -> None:
+        """Who only looks whether somebody writes here holds the folder for a moment too."""
+        for _ in range(LOCK_TRIES):
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            time.sleep(0.05)
+        raise InputError(f"{self.path}: another process is writing this run")
 
     def create(self, dim: int) -> None:
         """Write configuration and manifest; what a run was begun with stays in the manifest."""

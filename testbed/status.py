@@ -5,9 +5,11 @@ The coordinator keeps `status.json` in the run folder fresh, so this works where
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
+import platform
 import signal
 import time
 from pathlib import Path
@@ -79,8 +81,12 @@ def stop_run(folder: Path) -> int:
     """
     status = read_status(folder)
     if not is_running(folder):
-        raise InputError(f"{folder}: nothing is running there; it ended: {status['end']}")
-    os.kill(status["pid"], signal.SIGTERM)
+        how = f"it ended: {status['end']}" if status["end"] else "it was killed; --resume goes on"
+        raise InputError(f"{folder}: nothing is running there; {how}")
+    if status["host"] != platform.node():
+        raise InputError(f"{folder}: runs on {status['host']}; stop it there")
+    with contextlib.suppress(ProcessLookupError):  # it has just ended
+        os.kill(status["pid"], signal.SIGTERM)
     deadline = time.monotonic() + END_S
     while is_running(folder):
         if time.monotonic() > deadline:
@@ -120,7 +126,7 @@ def _nodes(nodes: dict[str, Any], running: bool) -> Table:
         is_device = node["asked"] or node["gain"] is not None
         table.add_row(
             Text(name),
-            Text("●" if here else "○", style="green" if here else "red"),
+            Text("●" if here else "○", style="green" if here else "red" if running else "dim"),
             _figure(node["gain"], ".2f"),
             _figure(node["snr_db"], ".1f"),
             _figure(node["cfo_hz"], ".0f"),

@@ -7,6 +7,7 @@ of them outlives this process.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import multiprocessing.connection
 import time
@@ -129,6 +130,8 @@ class Supervisor:
         self._watch = watch
         self._say = say
         self._is_air_there = False
+        self._given_up: set[str] = set()
+        self._sockets = bench.sockets
         self._logs = folder / NODES  # and what nodes keep
         self._logs.mkdir(parents=True, exist_ok=True)
         restarts = bench.config.restarts
@@ -151,6 +154,7 @@ class Supervisor:
         self._nodes = [
             child(name, partial(_node, bench, name, self._logs), restarts) for name in names
         ]
+        self._receiver = self._nodes[0]
 
     def run(self, look: Callable[[], None]) -> End:
         """Until the run is over, or somebody stops it; `look` is called now and then."""
@@ -159,8 +163,9 @@ class Supervisor:
             if self._air is not None:
                 self._air.start()
             self._coordinator.start()
-            if self._air is not None and not self._wait_for_air(stop):
-                return self._air.lost() if not stop() else End(130, "stopped")
+            ended = self._wait_for_air(stop)
+            if ended is not None:
+                return ended
             for one in self._nodes:
                 one.start()
             while not stop():
@@ -171,26 +176,36 @@ class Supervisor:
                     return ended
             return End(130, "stopped")
 
-    def _wait_for_air(self, stop: Callable[[], bool]) -> bool:
-        assert self._air is not None
+    def _wait_for_air(self, stop: Callable[[], bool]) -> End | None:
+        """How the run ended, if it did before the air was there."""
         deadline = time.monotonic() + AIR_S
-        while not self._is_air_there:
+        while self._air is not None and not self._is_air_there:
             self._listen()
-            if stop() or not self._air.is_alive or time.monotonic() > deadline:
-                return False
-        return True
+            if stop():
+                return End(130, "stopped")
+            if not self._air.is_alive:
+                return self._air.lost()
+            if time.monotonic() > deadline:
+                return End(1, f"the air is not there after {AIR_S:g} s; is this machine so busy?")
+        return None
 
     def _see_to(self) -> End | None:
         """Revive who died; how the run ended, once it has."""
         if self._air is not None and not self._air.is_alive:
             return self._air.lost()
         for one in (self._coordinator, *self._nodes):
-            if not one.is_alive and one.revive():
+            if one.is_alive or one.name in self._given_up:
+                continue
+            if one.revive():
                 self._say(f"{one.name} died and was started again")
+            elif one is not self._coordinator:
+                self._given_up.add(one.name)
+                if one.lost().code:
+                    self._say(f"{one.name} is out: {one.lost().reason}")
         if not self._coordinator.is_alive:
             return self._coordinator.lost()
-        if not self._nodes[0].is_alive and self._nodes[0].lost().code:
-            return self._nodes[0].lost()
+        if not self._receiver.is_alive and self._receiver.lost().code:
+            return self._receiver.lost()
         return None
 
     def _listen(self) -> None:
@@ -201,7 +216,7 @@ class Supervisor:
             assert isinstance(pipe, Connection)
             try:
                 said = pipe.recv()
-            except (EOFError, ConnectionResetError):
+            except (EOFError, OSError):  # it died, in the middle of a word perhaps
                 pipe.close()
                 continue
             match said:
@@ -216,12 +231,10 @@ class Supervisor:
     def _all_ended(self) -> Iterator[None]:
         """Behind this nobody is left: nodes have time to mute their radios, the air goes last."""
         nodes = (self._coordinator, *self._nodes)
-        begun = False
         try:
             yield
-            begun = True
         finally:
-            if begun and self._coordinator.end == End(0, "the run is over"):
+            if self._coordinator.end is not None and self._coordinator.end.code == 0:
                 self._wait(nodes, GOODBYE_S)
             for one in nodes:
                 one.terminate()
@@ -232,6 +245,8 @@ class Supervisor:
                 self._air.terminate()
                 self._wait((self._air,), GRACE_S / 4)
                 self._air.kill()
+            with contextlib.suppress(OSError):  # there is none, or others have sockets in it
+                self._sockets.rmdir()
 
     def _wait(self, children: tuple[Child, ...], seconds: float) -> None:
         deadline = time.monotonic() + seconds

@@ -9,8 +9,8 @@ from fl_core.power import PowerPolicy
 from testbed.bench_config import DeadlinesConfig
 from testbed.nodes.call import Stage
 from testbed.nodes.coordinator_messages import Params, Recover
-from testbed.nodes.device import NO_CONFIG
 from testbed.nodes.device_messages import Hello
+from testbed.nodes.member import NO_CONFIG
 from testbed.nodes.receiver_messages import ReceiverHello
 from testbed.on_air.timeline import Timeline
 

@@ -91,10 +91,13 @@ class _Turn(Turn):
         elif isinstance(body, Report):
             self.figures(name, cfo_hz=body.cfo_hz, phase_deg=body.phase_deg)
             self.change(now=state.now.clipping(body.clipped))
+            if body.missed:
+                self.blame(name, "sync beacon")
         elif isinstance(body, Status):
-            self.change(now=state.now.overdriving(body.overdriven))
             if body.trouble:
                 self._troubled(name)
+            else:
+                self.change(now=state.now.overdriving(body.overdriven))
         elif not self._answered(name, body):
             self.blame(name, "late")
 

@@ -23,22 +23,12 @@ from testbed.nodes.coordinator_messages import (
     Welcome,
 )
 from testbed.nodes.device_messages import Ask, Bye, Hello, Ready
+from testbed.nodes.member import AGAIN_S, NO_CONFIG, Mute, Say, Unfit
 from testbed.nodes.messages import NO_RUN, Body, Message
 from testbed.nodes.shell import End, Event, Halt, Tick
 from testbed.nodes.transport import Denied, Joined, Lost
 
-NO_CONFIG = "0" * 64
-AGAIN_S = 1.0  # until something that was not answered is said again
-FAREWELL_S = 1.0  # in which the last update may still be settled when the run ends
-
-
-@dataclass(frozen=True)
-class Say:
-    """Tell the coordinator."""
-
-    body: Body
-    run: str
-    round: int
+FAREWELL_S = 0.5  # in which the last update may still be settled when the run ends
 
 
 @dataclass(frozen=True)
@@ -75,24 +65,12 @@ class OnAir:
 
 
 @dataclass(frozen=True)
-class Mute:
-    """Leave the call: nothing more is sent in it."""
-
-
-@dataclass(frozen=True)
 class Prepared:
     """In the run. `pending` is the round of an update that nobody has settled."""
 
     config_sha256: str
     pending: int | None
     settled: int
-
-
-@dataclass(frozen=True)
-class Unfit:
-    """This device cannot take part in this run."""
-
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -166,6 +144,7 @@ class DeviceState:
         grant: of the call.
         since_s: since when there has been no coordinator, or no answer.
         leaving_s: when the run ended, while the last update is to be settled.
+        farewell: why it ended.
     """
 
     code: str
@@ -184,6 +163,7 @@ class DeviceState:
     joined: bool = False
     since_s: float = field(default=-1.0)
     leaving_s: float | None = None
+    farewell: str = ""
     ended: End | None = None
 
 
@@ -222,7 +202,7 @@ def step(state: DeviceState, event: Event) -> Stepped:
         case Settled(round_index):
             state = replace(state, pending=None, settled=max(state.settled, round_index))
             if state.leaving_s is not None:
-                return _bye(state, "done", End(0, "the run is over"))
+                return _bye(state, "done", End(0, state.farewell))
             waiting, state = state.waiting, replace(state, waiting=None)
             return state, [] if waiting is None else [waiting]
         case Done(call, say) if call == state.call:
@@ -261,10 +241,11 @@ def _told(state: DeviceState, message: Message, now_s: float) -> Stepped:
             return replace(state, waiting=compute, since_s=now_s), [Mute(), _ask(state)]
         case Ack(applied) if round_index == state.pending:
             return replace(state, call=None), [Settle(round_index, applied)]
-        case Stop():
+        case Stop(reason):
             state = replace(state, call=None, waiting=None, leaving_s=now_s, since_s=now_s)
+            state = replace(state, farewell=reason)
             if state.pending is None:
-                return _bye(state, "done", End(0, "the run is over"))
+                return _bye(state, "done", End(0, reason))
             return state, [Mute(), _ask(state)]
     if round_index != state.round or state.pending != round_index:
         return state, []
@@ -286,7 +267,7 @@ def _waited(state: DeviceState, now_s: float) -> Stepped:
     if not state.joined and waited_s > patience_s:
         return _end(state, 1, f"no coordinator for {patience_s:g} s")
     if state.leaving_s is not None and now_s - state.leaving_s > FAREWELL_S:
-        return _bye(state, "done", End(0, "the run is over; its last update is to be settled"))
+        return _bye(state, "done", End(0, f"{state.farewell}; the last update is to be settled"))
     if not state.joined or waited_s < AGAIN_S:
         return state, []
     if state.run == NO_RUN:

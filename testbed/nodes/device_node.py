@@ -26,6 +26,7 @@ from testbed.nodes import device
 from testbed.nodes.air_plan import AirPlan
 from testbed.nodes.coordinator_messages import Grant, Listen, Mark, Send, Sound
 from testbed.nodes.device_messages import Armed, Heard, Marked, Report
+from testbed.nodes.member import Mute, Say, Unfit
 from testbed.nodes.memory import MemoryFile
 from testbed.nodes.messages import Body
 from testbed.nodes.spoke import Spoke
@@ -74,12 +75,12 @@ class DeviceNode:
     def perform(self, action: Any) -> Any:
         """Do it; returns what came of it, or None."""
         match action:
-            case device.Say(body, run, round_index):
+            case Say(body, run, round_index):
                 self._spoke.send(body, run, round_index)
                 return None
             case device.Prepare(run, config, number):
                 return self._prepare(run, config, number)
-            case device.Mute():
+            case Mute():
                 self._call = None
                 return None
             case device.OnAir(told, grant):
@@ -87,11 +88,11 @@ class DeviceNode:
         assert self._job is not None
         return self._job.perform(action)
 
-    def _prepare(self, run: str, config: str, number: int) -> device.Prepared | device.Unfit:
+    def _prepare(self, run: str, config: str, number: int) -> device.Prepared | Unfit:
         try:
             self._job = Job(run, config, number, self._bench, self._state)
         except (InputError, OSError) as error:
-            return device.Unfit(str(error))
+            return Unfit(str(error))
         owed = self._job.memory.owed
         _log.info("in run %s as device %d", run, number)
         pending = None if owed.pending is None else owed.pending.round

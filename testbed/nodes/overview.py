@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +22,7 @@ def overview(state: CoordinatorState, refused: Mapping[str, int]) -> dict[str, A
     return {
         "run": brief.run,
         "pid": os.getpid(),
+        "host": platform.node(),
         "phase": "ended" if state.ended else state.phase,
         "stage": None if state.stage is None else state.stage.name,
         "round": state.round,

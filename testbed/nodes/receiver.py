@@ -1,7 +1,7 @@
 """What the receiver does, as a pure step: it plans a call, beacons, listens and recovers when told.
 
-It keeps no state from round to round but a count of the rounds that are done: what it answers is
-a function of what it hears.
+It keeps nothing from round to round but the number of the last one that is done, so that none is
+done twice: what it answers is a function of what it hears.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from testbed.nodes.coordinator_messages import (
     Stop,
     Welcome,
 )
-from testbed.nodes.device import AGAIN_S, NO_CONFIG, Mute, Say, Unfit
 from testbed.nodes.device_messages import Bye
+from testbed.nodes.member import AGAIN_S, NO_CONFIG, Mute, Say, Unfit
 from testbed.nodes.messages import NO_RUN, Body, Message
 from testbed.nodes.receiver_messages import ReceiverHello, Status
 from testbed.nodes.shell import End, Event, Halt, Tick
@@ -157,8 +157,8 @@ def _told(state: ReceiverState, message: Message, now_s: float) -> Stepped:
             return state, [Do(message.round, body)] if message.round == state.round else []
         case Ack():
             return state, [Finish(message.round)]
-        case Stop():
-            return _bye(state, "done", End(0, "the run is over"))
+        case Stop(reason):
+            return _bye(state, "done", End(0, reason))
     return state, []
 
 

@@ -137,13 +137,11 @@ class Status(Body):
     """How the receiver fares: on request of nobody, when something is worth saying.
 
     Attributes:
-        overdriven: samples at full scale in this round so far.
-        overflows: samples its radio lost in this round so far.
+        overdriven: samples at full scale in this call so far.
         trouble: why it could not do what it was last told, for a person; empty when it could.
     """
 
     overdriven: Samples
-    overflows: Samples
     trouble: Annotated[str, Text(500)]
 
 

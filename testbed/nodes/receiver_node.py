@@ -30,7 +30,7 @@ from testbed.nodes.coordinator_messages import (
     SendBeacon,
     SendSync,
 )
-from testbed.nodes.device import Mute, Say, Unfit
+from testbed.nodes.member import Mute, Say, Unfit
 from testbed.nodes.messages import Body
 from testbed.nodes.receiver_messages import Begun, BurstHeard, Estimate, Sent, Soundings, Status
 from testbed.nodes.rules import MessageError
@@ -45,6 +45,7 @@ from testbed.yaml_file import parse_yaml
 
 _log = logging.getLogger(__name__)
 
+CHECKPOINT = "receiver.json"
 SNR_DB = 200.0  # beyond which nobody can tell
 
 
@@ -109,6 +110,8 @@ class ReceiverNode:
         # A radio that was open before may do better when it is opened again.
         is_fresh = isinstance(told, Begin) and self._radio is None
         try:
+            if isinstance(told, Begin):
+                self._job.require_new(index)
             if isinstance(told, Begin) and (self._round is None or self._round.index != index):
                 self._end_round()
                 self._round = RoundHeard(self._job, self._opened(), index)
@@ -117,7 +120,7 @@ class ReceiverNode:
             return receiver.Done(tuple(self._round.do(told)))
         except (RadioError, OSError, MessageError) as error:  # the last: no finite numbers to say
             _log.warning("radio: %s", error)
-            status = Status(0, 0, printable(str(error)))
+            status = Status(0, printable(str(error)))
             self.close()
             return receiver.Failed(status, final=is_fresh)
 
@@ -156,14 +159,30 @@ class Job:
         self.legs = lru_cache(maxsize=8)(self.plan.legs)
         self.folder = state / run
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.done = self._last_round()
 
     def keep(self, round_index: int) -> None:
         """Write the checkpoint: the last round that is done."""
-        content = json.dumps({"round": round_index, "config_sha256": self.config_sha256})
+        self.done = round_index
         try:
-            write_atomically(self.folder / "receiver.json", content.encode())
-        except OSError as error:  # it loses nothing but the count
+            write_atomically(self.folder / CHECKPOINT, json.dumps({"round": self.done}).encode())
+        except OSError as error:  # the next one says more
             _log.warning("checkpoint: %s", error)
+
+    def require_new(self, round_index: int) -> None:
+        """RadioError for a round that is done: its coordinator forgot what devices have settled."""
+        if round_index <= self.done:
+            raise RadioError(
+                f"round {round_index} is done, and {self.done} was the last: the coordinator goes "
+                "on from an old checkpoint; start the run in another folder"
+            )
+
+    def _last_round(self) -> int:
+        path = self.folder / CHECKPOINT
+        try:
+            return int(json.loads(path.read_text())["round"]) if path.exists() else -1
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path}: is damaged; delete it to go on") from error
 
 
 class _Abandoned(Exception):  # noqa: N818 (nothing went wrong)
@@ -215,7 +234,7 @@ class RoundHeard:
                 yield self._sound(call)
             case HearBurst(call, burst):
                 yield self._hear(call, burst)
-                yield Status(self._receiver.overdriven, 0, "")
+                yield Status(self._receiver.overdriven, "")
             case Recover(call, scale):
                 yield self._estimate(call, scale)
 

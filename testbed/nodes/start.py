@@ -84,10 +84,11 @@ def start_coordinator(
         # Devices compute the updates; what is left are scores, while nothing else happens.
         workers = stack.enter_context(Workers(experiment.desk, 1, config.devices.num_active))
         node = CoordinatorNode(hub, experiment, run_folder, workers, plan, clock, watch)
-        node.begin(before)
         state = CoordinatorState.begin(
             brief, before.params, before.round_index, last_applied, before.channel_uses
         )
+        node.look(state)  # first of all: whoever asks finds out whose run this is now
+        node.begin(before)
         if before.round_index < brief.rounds:
             state = run(state, coordinator.step, node.perform, hub, time.monotonic, stop, node.look)
             assert state.ended is not None

@@ -214,7 +214,7 @@ class FakeReceiver:
                     words = self._do(index, told)
                 if words is None:
                     self.index = None
-                    return receiver.Failed(Status(0, 0, "broken"), final=isinstance(told, Begin))
+                    return receiver.Failed(Status(0, "broken"), final=isinstance(told, Begin))
                 return receiver.Done(words)
             case device.Mute() | receiver.Finish():
                 self.index = None
@@ -250,7 +250,7 @@ class FakeReceiver:
                 heard = {i: g for i, g in sent.items() if not self._misses("absent", i)}
                 self.legs[self.leg].append(heard)
                 present = np.array([i in heard for i in self.devices])
-                return BurstHeard(call, burst, present, 0.1, 0.0), Status(0, 0, "")
+                return BurstHeard(call, burst, present, 0.1, 0.0), Status(0, "")
             case Recover(call):
                 return self._estimate(call)
         raise AssertionError(told)

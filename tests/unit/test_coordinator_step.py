@@ -226,7 +226,7 @@ def test_a_call_is_made_again_up_to_a_limit():
 
 def test_so_is_one_in_which_nothing_is_heard():
     bench = one_round()
-    bench.odd["rx", SendBeacon] = Status(0, 0, "broken")
+    bench.odd["rx", SendBeacon] = Status(0, "broken")
     told = bench.gathered()
     assert [t.body.call for t in of(Begin, told)] == [0, 1, 2]
     assert bench.commits[0].row["failed"]
@@ -236,7 +236,7 @@ def test_so_is_one_in_which_nothing_is_heard():
 @pytest.mark.parametrize(
     ("kind", "answer"),
     [
-        (SendBeacon, Status(0, 0, "broken")),
+        (SendBeacon, Status(0, "broken")),
         (HearBurst, lambda ask: burst_heard(ask.call, ask.burst, False, False)),
         (HearSoundings, lambda ask: soundings(ask.call, False, False)),
         (Recover, lambda ask: estimate(ask.call, predicted=None)),

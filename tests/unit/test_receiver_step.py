@@ -31,7 +31,7 @@ from testbed.nodes.shell import End, Event, Halt, Tick
 from testbed.nodes.transport import Denied, Joined, Lost
 
 QUESTIONS = (SendBeacon(0), SendSync(0, 1, 9), HearSoundings(0), HearBurst(0, 0), Recover(0, 1.0))
-TROUBLE = Status(0, 0, "broken")
+TROUBLE = Status(0, "broken")
 
 
 def new():
@@ -126,7 +126,7 @@ def test_ends(what, code, bye):
 def test_it_ends_with_the_run_and_when_it_is_refused():
     node = begun()
     assert node.told(Stop("over"), 3) == [Mute(), Say(Bye("done"), RUN, 2)]
-    assert node.state.ended == End(0, "the run is over")
+    assert node.state.ended == End(0, "over")
     node = begun()
     assert node.told(Refused("other code"), run="none") == [Mute()]
     assert node.state.ended.code == 2
