@@ -136,6 +136,7 @@ class RunFolder:
             InputError: the checkpoint is damaged, or the folder belongs to another configuration.
         """
         checkpoint = self.path / "checkpoint.npz"
+        remove_unfinished(checkpoint)
         if not checkpoint.exists():
             self.check_owner()
             self._truncate(0)
@@ -281,6 +282,12 @@ def write_atomically(path: Path, content: bytes, lasting: bool = True) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what processes left that were killed while they wrote this file."""
+    for left in path.parent.glob(f".{path.name}.*"):
+        left.unlink(missing_ok=True)
 
 
 def _json(value: Mapping[str, Any]) -> bytes:

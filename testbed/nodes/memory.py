@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fl_core.errors import InputError
-from testbed.run_folder import DAMAGED, write_atomically
+from testbed.run_folder import DAMAGED, remove_unfinished, write_atomically
 
 Vector = npt.NDArray[np.float32]
 
@@ -88,6 +88,7 @@ class MemoryFile:
             InputError: the file is damaged, or of a model of another size.
         """
         self._path = path
+        remove_unfinished(path)
         self.owed = _load(path, dim) if path.exists() else Owed(np.zeros(dim, np.float32))
 
     def replace(self, owed: Owed) -> None:

@@ -141,3 +141,10 @@ def test_the_memory_of_another_model_is_refused(tmp_path):
     pending_file(tmp_path)
     with pytest.raises(InputError, match=r"another model; this one has 3 parameters"):
         MemoryFile(tmp_path / "d0.npz", 3)
+
+
+def test_what_was_half_written_when_a_device_was_killed_is_removed(tmp_path):
+    half = tmp_path / ".memory-3.npz.4711"
+    half.write_bytes(b"PK")
+    MemoryFile(tmp_path / "memory-3.npz", DIM)
+    assert not half.exists()

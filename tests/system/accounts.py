@@ -37,6 +37,8 @@ class Accounts:
     """
 
     def __init__(self, lab):
+        half_written = [p for p in lab.folder.glob("**/.*.npz.*") if p.parent.name != ".journal"]
+        assert half_written == []
         config = experiment_file.read(str(lab.folder / "experiment.yaml")).config([])
         self.experiment = Experiment(config)
         self.checkpoints = versions(lab.run / "checkpoint.npz")
