@@ -165,4 +165,5 @@ class StopRequest:
         if self._asked:
             raise KeyboardInterrupt
         self._asked = True
-        signal.setitimer(signal.ITIMER_REAL, self._patience_s)
+        # More than once: an interrupt in a callback from C is lost.
+        signal.setitimer(signal.ITIMER_REAL, self._patience_s, 0.2)

@@ -30,7 +30,7 @@ from testbed.runs import stop_after_round
 POLL_S = 0.1
 AIR_S = 60.0  # in which the virtual air has to be there
 GOODBYE_S = 3.0  # in which nodes end when the run is over
-GRACE_S = 2.0  # in which they end when they are told to
+GRACE_S = 1.5  # in which they end when they are told to
 
 
 class Child:
@@ -136,7 +136,7 @@ class Supervisor:
         self._logs.mkdir(parents=True, exist_ok=True)
         restarts = bench.config.restarts
         drawn = ["testbed.nodes.glyphs_drawn"] if config.task.family == "glyphs" else []
-        multiprocessing.set_forkserver_preload(["testbed.nodes.child", *drawn])
+        multiprocessing.set_forkserver_preload(["testbed.nodes.preloaded", *drawn])
         names = [bench.receiver.name]
         names += [device.name for device in bench.devices[: config.devices.num_devices]]
 

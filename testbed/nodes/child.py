@@ -25,7 +25,7 @@ from testbed.serving import serving, virtual_radios
 from testbed.workers import one_thread
 
 AIR = "air"
-BREAK_OFF_S = 1.5  # from being told to end until it is broken off; farewells are shorter
+BREAK_OFF_S = 1.0  # from being told to end until it is broken off; farewells are shorter
 
 Tell = Callable[[Any], None]
 Stop = Callable[[], bool]

@@ -28,7 +28,7 @@ from testbed.nodes.messages import NO_RUN, Body, Message
 from testbed.nodes.shell import End, Event, Halt, Tick
 from testbed.nodes.transport import Denied, Joined, Lost
 
-FAREWELL_S = 0.5  # in which the last update may still be settled when the run ends
+FAREWELL_S = 0.3  # in which the last update may still be settled when the run ends
 
 
 @dataclass(frozen=True)

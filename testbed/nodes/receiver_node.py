@@ -15,8 +15,9 @@ import numpy as np
 
 from fl_core.errors import InputError
 from fl_core.round import OverTheAir, received_snr
-from radio.api import Radio, RadioError
+from radio.api import Radio, RadioError, TxReport
 from radio.recording import RecordingRadio
+from radio.waveform.preamble import Preamble
 from testbed.bench_config import BenchConfig
 from testbed.experiment import Experiment
 from testbed.experiment_file import validated
@@ -199,7 +200,7 @@ class RoundHeard:
         self._legs: dict[int, Superposition] = {}
         self._first: Sounding | None = None
         self._calls: dict[int, tuple[Timeline, int, DeviceArray]] = {}
-        self._call = self._leg = 0
+        self._call = self._leg = self._armed_until = 0
         self._stack = ExitStack()
         self._recording = None
         if job.config.record:
@@ -227,9 +228,11 @@ class RoundHeard:
             raise RadioError(f"call {told.call} was not begun here; begin it again")
         match told:
             case SendBeacon(call):
-                yield Sent(call, "beacon", 0, self._receiver.send_beacon().clipped)
+                clipped = self._armed(self._receiver.send_beacon(), self._timeline.beacon)
+                yield Sent(call, "beacon", 0, clipped)
             case SendSync(call, index, start):
-                yield Sent(call, "sync", index, self._receiver.send_sync(start).clipped)
+                clipped = self._armed(self._receiver.send_sync(start), self._timeline.sync)
+                yield Sent(call, "sync", index, clipped)
             case HearSoundings(call):
                 yield self._sound(call)
             case HearBurst(call, burst):
@@ -238,11 +241,18 @@ class RoundHeard:
             case Recover(call, scale):
                 yield self._estimate(call, scale)
 
+    def _armed(self, report: TxReport, beacon: Preamble) -> int:
+        """Samples that were clipped."""
+        self._armed_until = max(self._armed_until, report.started_at + beacon.length)
+        return report.clipped
+
     def _begin(self, told: Begin) -> None:
         self._call, self._leg = told.call, told.leg
         self._timeline = self._job.legs(len(told.devices))[told.leg]
         link = self._job.plan.link
-        self._receiver = Receiver(self._radio, self._timeline, link, self._radio.now() + link.lead)
+        # Beacons of a call that failed may still be to come; a radio sends one thing at a time.
+        free = max(self._radio.now(), self._armed_until)
+        self._receiver = Receiver(self._radio, self._timeline, link, free + link.lead)
         if told.leg == 0:
             self._legs, self._first = {}, None
         self._devices = told.devices

@@ -14,7 +14,7 @@ from testbed.nodes.receiver_messages import Soundings
 from testbed.nodes.round_now import RoundNow
 from testbed.nodes.shell import End
 
-FAREWELL_S = 1.0  # in which nodes may say goodbye
+FAREWELL_S = 0.7  # in which nodes may say goodbye
 
 
 class Turn:

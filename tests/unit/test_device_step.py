@@ -80,9 +80,9 @@ def test_it_says_hello_whenever_it_is_connected():
 def test_an_unanswered_hello_is_said_again():
     node = Stepped(step, DeviceState(CODE, 1e-3, 20.0, 5.0))
     hello = node(Joined("coordinator"))
-    assert node.after(0.4, Tick()) == []
+    assert node.after(0.9, Tick()) == []
     assert node.after(0.2, Tick()) == hello
-    assert node.after(0.4, Tick()) == []
+    assert node.after(0.9, Tick()) == []
 
 
 def test_it_waits_longer_for_a_first_coordinator_than_for_a_lost_one():
@@ -227,7 +227,7 @@ def test_stop_leaves_time_to_settle_the_last_update():
 def test_but_not_for_ever():
     node = computed()
     node.told(Stop("over"), 1)
-    assert node.after(0.4, Tick()) == []
+    assert node.after(0.2, Tick()) == []
     assert node.after(0.2, Tick()) == [Mute(), Say(Bye("done"), RUN, 0)]
     assert node.state.ended.code == 0
     assert node.state.pending == 0
