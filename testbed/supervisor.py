@@ -198,14 +198,12 @@ class Supervisor:
                 continue
             if one.revive():
                 self._say(f"{one.name} died and was started again")
-            elif one is not self._coordinator:
+            elif one is self._coordinator or (one is self._receiver and one.lost().code):
+                return one.lost()
+            else:
                 self._given_up.add(one.name)
                 if one.lost().code:
                     self._say(f"{one.name} is out: {one.lost().reason}")
-        if not self._coordinator.is_alive:
-            return self._coordinator.lost()
-        if not self._receiver.is_alive and self._receiver.lost().code:
-            return self._receiver.lost()
         return None
 
     def _listen(self) -> None:
