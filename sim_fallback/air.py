@@ -38,7 +38,8 @@ class Scene:
         carrier_hz, sample_rate_hz: of all radios, as their own oscillators count it.
         equipment: radios by name.
         paths: by pair of names in either order, the same both ways. Radios without a path do not
-            hear each other, and no radio hears itself.
+            hear each other. A path from a radio to itself is what its receiver hears of its own
+            transmitter, through a cable or because they are close.
     """
 
     carrier_hz: float
@@ -55,9 +56,7 @@ class Scene:
             for name in (one, other):
                 if name not in self.equipment:
                     raise ValueError(f"a path leads to {name!r}, which has no equipment")
-            if one == other:
-                raise ValueError(f"a path leads from {one!r} to itself")
-            if (other, one) in self.paths:
+            if one != other and (other, one) in self.paths:
                 raise ValueError(f"there are two paths between {one!r} and {other!r}")
 
     def without(self, *causes: Cause) -> Scene:
@@ -127,6 +126,22 @@ class Air:
         """True time."""
         return self.clock.present_s()
 
+    @property
+    def version(self) -> int:
+        """Changes with everything that is posted or cancelled."""
+        return self._ledger.version
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nobody has sent anything that is remembered."""
+        return not self._ledger.transmitters()
+
+    def equip(self, name: str, equipment: Equipment) -> None:
+        """Give a radio other equipment: what it sends and hears from now on passes that."""
+        self.scene.radio(name)
+        self.scene = replace(self.scene, equipment={**self.scene.equipment, name: equipment})
+        self._latest.clear()
+
     def open(self, name: str) -> SimRadio:
         """A radio of this air; RadioError where there is none of that name."""
         from sim_fallback.sim_radio import SimRadio  # noqa: PLC0415 (which knows this module)
@@ -191,10 +206,14 @@ class Air:
         self._heard_s[name] = max(end_s, self._heard_s.get(name, end_s))
         if self.present_s - self._tidied_s >= self.history_s / 8:  # not at every capture of many
             self._tidied_s = self.present_s
-            for transmitter in self._ledger.transmitters():
-                oldest = self.scene.sample_at(transmitter, self.present_s - self.history_s)
-                self._ledger.forget(transmitter, oldest - 2 * TILE)
+            self.forget(self.present_s - self.history_s)
         return heard
+
+    def forget(self, before_s: float) -> None:
+        """Drop the bursts that ended before a true time."""
+        for transmitter in self._ledger.transmitters():
+            oldest = self.scene.sample_at(transmitter, before_s)
+            self._ledger.forget(transmitter, oldest - 2 * TILE)
 
     def window(
         self,
@@ -245,8 +264,36 @@ class Air:
         transmitters: Collection[str] | None,
     ) -> IQ:
         listener = scene.radio(name)
-        times = Times.of_tile(index, listener, scene.sample_rate_hz)
-        incident = np.zeros(TILE, np.complex64)
+        incident = self.incident(name, index, transmitters, scene)
+        if incident is None:
+            incident = np.zeros(TILE, np.complex64)
+        incident *= np.float32(10 ** (rx_gain_db / 20))
+        return listener.front_end.received(
+            incident, listener.key, index * TILE, scene.sample_rate_hz, rx_gain_db
+        )
+
+    def incident(
+        self,
+        name: str,
+        index: int,
+        transmitters: Collection[str] | None = None,
+        scene: Scene | None = None,
+    ) -> IQ | None:
+        """What arrives at a radio's antenna connector in a tile; nothing moves on.
+
+        Args:
+            name: of the listener.
+            index: of the tile: its first sample, on the listener's clock, is `TILE` times this.
+            transmitters: as for `window`.
+            scene: as for `window`.
+
+        Returns:
+            complex64 [TILE] in units of the listener's full scale at 0 dB of gain; None where
+            nobody sends.
+        """
+        scene = self.scene if scene is None else scene
+        times = Times.of_tile(index, scene.radio(name), scene.sample_rate_hz)
+        incident: IQ | None = None
         for other, radio in scene.equipment.items():
             link = scene.link(other, name)
             if link is None or (transmitters is not None and other not in transmitters):
@@ -260,8 +307,7 @@ class Air:
             )
             heard = link.tile(times, sent)
             if heard is not None:
+                # From zeros on: a sender sounds alike alone and among silent ones.
+                incident = np.zeros(TILE, np.complex64) if incident is None else incident
                 incident += heard
-        incident *= np.float32(10 ** (rx_gain_db / 20))
-        return listener.front_end.received(
-            incident, listener.key, index * TILE, scene.sample_rate_hz, rx_gain_db
-        )
+        return incident

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -49,7 +50,7 @@ class Clock(Protocol):
 
 
 class VirtualClock:
-    """Stands still until somebody waits; deterministic.
+    """Stands still until somebody waits; deterministic. Threads may share it.
 
     A capture stands for one that was armed in advance, so a radio may go back to where its own last
     capture ended although others have moved the present on.
@@ -59,6 +60,7 @@ class VirtualClock:
 
     def __init__(self) -> None:
         self._present_s = 0.0
+        self._lock = threading.Lock()
 
     def present_s(self) -> float:
         """True time: the latest that anybody waited for."""
@@ -66,7 +68,8 @@ class VirtualClock:
 
     def wait_until(self, t_s: float) -> None:
         """Go on to t_s at once."""
-        self._present_s = max(self._present_s, t_s)
+        with self._lock:
+            self._present_s = max(self._present_s, t_s)
 
     def earliest(self, last_end: int, present: int) -> int:
         """The end of the radio's last capture."""

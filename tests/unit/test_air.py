@@ -55,6 +55,24 @@ def test_radios_without_a_path_hear_nothing_and_nobody_hears_itself():
     np.testing.assert_allclose(air.window("a", 0, 1_000), noise(1_000, 1), atol=1e-6)
 
 
+def test_a_path_to_itself_is_what_a_radio_hears_of_its_own_transmitter():
+    air = Air(scene(paths={("a", "a"): gain()}))
+    air.post("a", noise(1_000), 0, 0.0)
+    np.testing.assert_allclose(air.window("a", 0, 1_000), noise(1_000), atol=1e-6)
+    assert not air.window("b", 0, 1_000).any()
+
+
+def test_an_air_knows_whether_anybody_sends():
+    air = Air(scene())
+    assert air.is_silent
+    assert air.incident("rx", 0) is None
+    air.post("a", noise(1_000), 0, 0.0)
+    assert not air.is_silent
+    np.testing.assert_allclose(air.incident("rx", 0)[:1_000], noise(1_000), atol=1e-6)
+    air.forget(10.0)
+    assert air.is_silent
+
+
 def test_what_was_heard_cannot_be_changed():
     air = Air(scene())
     air.capture("rx", 0, 1_000)
@@ -139,7 +157,6 @@ def test_names_that_do_not_exist():
         ({"carrier_hz": 0.0}, "carrier_hz must be positive"),
         ({"sample_rate_hz": float("nan")}, "sample_rate_hz must be positive"),
         ({"paths": {("a", "x"): gain()}}, "leads to 'x', which has no equipment"),
-        ({"paths": {("a", "a"): gain()}}, "from 'a' to itself"),
         ({"paths": {("a", "b"): gain(), ("b", "a"): gain()}}, "two paths between 'a' and 'b'"),
     ],
 )
