@@ -1,0 +1,361 @@
+"""One client's connection to a virtual PlutoSDR: its commands are answered one after the other."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import select
+import socket
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from sim_fallback.virtual_pluto import protocol
+from sim_fallback.virtual_pluto.context import ADC, DAC, Device
+from sim_fallback.virtual_pluto.errors import IioError
+from sim_fallback.virtual_pluto.playback import Samples
+from sim_fallback.virtual_pluto.pluto import Pluto
+from sim_fallback.virtual_pluto.receiver import Tuning
+from sim_fallback.virtual_pluto.ring import Ring
+from sim_fallback.virtual_pluto.transmitter import TxBuffer
+
+LONGEST_VALUE = 1 << 16
+"""Bytes of an attribute's value."""
+
+SLICE_S = 20e-3
+"""Air time that passes in a wait before it is seen whether the client has left."""
+
+BUSY_S = 50e-3
+"""How long a client that finds a device busy is kept waiting: its own close may be under way."""
+
+CHUNK = 1 << 16
+
+Answer = TypeVar("Answer")
+
+
+class GoneError(Exception):
+    """The client has left, or speaks something else."""
+
+
+@dataclass
+class Opened:
+    """A device that the client has open.
+
+    Attributes:
+        chosen: positions in the scan.
+        size: samples of a block.
+        buffer: of a device that sends.
+        ring: of one that receives.
+    """
+
+    chosen: tuple[int, ...]
+    size: int
+    buffer: TxBuffer | None = None
+    ring: Ring[Tuning] | None = None
+
+    @property
+    def bytes_each(self) -> int:
+        """Of a sample."""
+        return 2 * len(self.chosen)
+
+
+class Timeout:
+    """The time-out of a device, which its clients share."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        """0 for none."""
+
+
+class Connection:
+    """A conversation. Leaving its context closes what the client had open."""
+
+    def __init__(
+        self,
+        link: socket.socket,
+        pluto: Pluto,
+        xml: bytes,
+        timeout: Timeout,
+        stopped: Callable[[], bool],
+    ) -> None:
+        """A conversation with a client.
+
+        Args:
+            link: connected, blocking.
+            pluto: whom the client talks to.
+            xml: its context.
+            timeout: of its clients.
+            stopped: whether the server ends.
+        """
+        self._link, self._pluto, self._xml = link, pluto, xml
+        self._timeout, self._stopped = timeout, stopped
+        self._received = bytearray()
+        self._opened: dict[str, Opened] = {}
+        self._commands: dict[str, Callable[[list[str]], None]] = {
+            "VERSION": lambda _: self._send(protocol.VERSION),
+            "PRINT": lambda _: self._send(b"%d\n%s\n" % (len(self._xml), self._xml)),
+            "TIMEOUT": self._set_timeout,
+            "READ": self._read,
+            "WRITE": self._write,
+            "OPEN": self._open,
+            "CLOSE": self._close,
+            "READBUF": self._read_buffer,
+            "WRITEBUF": self._write_buffer,
+            "SET": self._set_count,
+            "GETTRIG": self._get_trigger,
+        }
+
+    def serve(self) -> None:
+        """Answer until the client leaves."""
+        with contextlib.suppress(GoneError, ConnectionError, TimeoutError):
+            while not self._stopped():
+                line = self._line()
+                if not self._answer(line):
+                    return
+
+    def close(self) -> None:
+        """Close what the client had open."""
+        for id_ in list(self._opened):
+            self._shut(id_)
+
+    def _answer(self, line: bytes) -> bool:
+        """Answer a command; False for the last one."""
+        try:
+            words = protocol.words_of(line)
+            if not words:
+                return True
+            command = words[0].upper()
+            if command in ("EXIT", "QUIT"):
+                return False
+            if command not in self._commands:
+                raise IioError(errno.EINVAL)
+            self._commands[command](words[1:])
+        except IioError as error:
+            self._send(b"%d\n" % -error.number)
+        return True
+
+    # What comes and goes over the link.
+
+    def _line(self) -> bytes:
+        while True:
+            end = self._received.find(b"\n")
+            if end >= 0:
+                line = bytes(self._received[:end])
+                del self._received[: end + 1]
+                return line
+            if len(self._received) > protocol.LONGEST_LINE:
+                raise GoneError
+            self._more()
+
+    def _more(self) -> None:
+        data = self._link.recv(CHUNK)
+        if not data:
+            raise GoneError
+        self._received += data
+
+    def _payload(self, count: int) -> bytearray:
+        """The next bytes, of a bounded number."""
+        payload = bytearray(count)
+        have = min(count, len(self._received))
+        payload[:have] = self._received[:have]
+        del self._received[:have]
+        rest = memoryview(payload)[have:]
+        while rest:
+            got = self._link.recv_into(rest)
+            if not got:
+                raise GoneError
+            rest = rest[got:]
+        return payload
+
+    def _skip(self, count: int) -> None:
+        while count > 0:
+            if not self._received:
+                self._more()
+            dropped = min(count, len(self._received))
+            del self._received[:dropped]
+            count -= dropped
+
+    def _send(self, *parts: bytes | memoryview) -> None:
+        for part in parts:
+            self._link.sendall(part)
+
+    # Attributes.
+
+    def _set_timeout(self, words: list[str]) -> None:
+        (text,) = _exactly(1, words)
+        self._timeout.seconds = protocol.count_of(text) / 1e3
+        self._send(b"0\n")
+
+    def _read(self, words: list[str]) -> None:
+        target = protocol.target_of(words)
+        if target.name is not None:
+            value = self._value(target.device, target.file(target.name))
+            self._send(b"%d\n%s\n" % (len(value), value))
+            return
+        blob = bytearray()
+        for name in target.names:
+            try:
+                value = self._value(target.device, target.file(name))
+            except IioError as error:
+                blob += struct.pack(">i", -error.number)
+            else:
+                blob += struct.pack(">i", len(value)) + value + bytes(-len(value) % 4)
+        self._send(b"%d\n%s\n" % (len(blob), blob))
+
+    def _value(self, device: Device, file: str) -> bytes:
+        return self._pluto.attributes.read(device.id, file).encode() + b"\0"
+
+    def _write(self, words: list[str]) -> None:
+        *where, size_text = words or [""]
+        size = protocol.count_of(size_text)
+        if size > LONGEST_VALUE:
+            self._skip(size)
+            raise IioError(errno.ENOMEM)
+        value = self._payload(size).split(b"\0")[0]
+        target = protocol.target_of(where)
+        if target.name is None:
+            raise IioError(errno.EINVAL)
+        try:
+            text = value.decode("ascii")
+        except UnicodeDecodeError:
+            raise IioError(errno.EINVAL) from None
+        self._pluto.attributes.write(target.device.id, target.file(target.name), text)
+        self._send(b"%d\n" % size)
+
+    # Buffers.
+
+    def _open(self, words: list[str]) -> None:
+        if len(words) not in (3, 4) or words[3:] not in ([], ["CYCLIC"]):
+            raise IioError(errno.EINVAL)
+        device, size = protocol.device_of(words[0]), protocol.count_of(words[1])
+        opened = Opened(protocol.mask_of(words[2], device), size)
+        if device.id in self._opened:
+            raise IioError(errno.EBUSY)
+        cyclic = len(words) == 4
+        if device.id == DAC:
+            opened.buffer = self._when_free(lambda: self._pluto.open_tx(size, cyclic))
+        elif cyclic:
+            raise IioError(errno.EPERM)
+        else:
+            opened.ring = self._pluto.open_rx(size)
+        self._opened[device.id] = opened
+        self._send(b"0\n")
+
+    def _close(self, words: list[str]) -> None:
+        (name,) = _exactly(1, words)
+        device = protocol.device_of(name)
+        if device.id not in self._opened:
+            raise IioError(errno.EBADF)
+        self._shut(device.id)
+        self._send(b"0\n")
+
+    def _shut(self, id_: str) -> None:
+        opened = self._opened.pop(id_)
+        if opened.buffer is not None:
+            self._pluto.close_tx(opened.buffer)
+        if opened.ring is not None:
+            self._pluto.close_rx(opened.ring)
+
+    def _read_buffer(self, words: list[str]) -> None:
+        opened, wanted = self._transfer(words, ADC)
+        mask = b"%08x\n" % sum(1 << k for k in opened.chosen)
+        if opened.ring is None:
+            raise IioError(errno.EBADF)
+        while wanted:
+            self._pluto.release(opened.ring)
+            block = self._full(opened.ring)
+            if len(opened.chosen) == 1:
+                block = np.ascontiguousarray(block[:, opened.chosen[0]])
+            data = block.data.cast("B")[:wanted]
+            self._send(b"%d\n" % len(data) + mask, data)
+            mask = b""
+            wanted -= len(data)
+
+    def _write_buffer(self, words: list[str]) -> None:
+        opened, announced = self._transfer(words, DAC)
+        if opened.buffer is None:
+            raise IioError(errno.EBADF)
+        self._send(b"0\n")
+        left = announced
+        while left:
+            size = min(left, opened.size * opened.bytes_each)
+            block = np.zeros((size // opened.bytes_each, 2), np.int16)
+            data = np.frombuffer(self._payload(size), "<i2")
+            block[:, opened.chosen] = data.reshape(-1, len(opened.chosen))
+            room_s = self._pluto.push(opened.buffer, block)
+            self._wait_until(room_s)
+            left -= size
+        self._send(b"%d\n" % announced)
+
+    def _transfer(self, words: list[str], id_: str) -> tuple[Opened, int]:
+        name, text = _exactly(2, words)
+        device, count = protocol.device_of(name), protocol.count_of(text)
+        if device.id != id_ or device.id not in self._opened:
+            raise IioError(errno.EBADF)
+        opened = self._opened[device.id]
+        if count == 0 or count % opened.bytes_each:
+            raise IioError(errno.EINVAL)
+        return opened, count
+
+    def _full(self, ring: Ring[Tuning]) -> Samples:
+        """The next block, as soon as there is one; IioError ETIMEDOUT."""
+        started = time.monotonic()
+        while (block := self._pluto.read(ring)) is None:
+            clock = self._pluto.bands.clock
+            self._require_time(started)
+            clock.wait_until(min(self._pluto.ready_s(ring), clock.present_s() + SLICE_S))
+        return block
+
+    def _wait_until(self, t_s: float) -> None:
+        """Until a true time; IioError ETIMEDOUT, or `GoneError` with the client."""
+        clock, started = self._pluto.bands.clock, time.monotonic()
+        while (present_s := clock.present_s()) < t_s:
+            self._require_time(started)
+            clock.wait_until(min(t_s, present_s + SLICE_S))
+
+    def _require_time(self, started: float) -> None:
+        if self._stopped() or self._has_left():
+            raise GoneError
+        if self._timeout.seconds and time.monotonic() - started > self._timeout.seconds:
+            raise IioError(errno.ETIMEDOUT)
+
+    def _has_left(self) -> bool:
+        if self._received or not select.select([self._link], [], [], 0)[0]:
+            return False
+        return not self._link.recv(1, socket.MSG_PEEK)
+
+    # The rest.
+
+    def _set_count(self, words: list[str]) -> None:
+        name, what, text = _exactly(3, words)
+        if what != "BUFFERS_COUNT":
+            raise IioError(errno.EINVAL)
+        device, count = protocol.device_of(name), protocol.count_of(text)
+        self._when_free(lambda: self._pluto.set_count(device.id, count))
+        self._send(b"0\n")
+
+    def _get_trigger(self, words: list[str]) -> None:
+        (name,) = _exactly(1, words)
+        protocol.device_of(name)
+        raise IioError(errno.ENOENT)
+
+    def _when_free(self, ask: Callable[[], Answer]) -> Answer:
+        """Try again for a moment where a device is busy."""
+        give_up = time.monotonic() + BUSY_S
+        while True:
+            try:
+                return ask()
+            except IioError as error:
+                if error.number != errno.EBUSY or time.monotonic() > give_up:
+                    raise
+            time.sleep(1e-3)
+
+
+def _exactly(count: int, words: list[str]) -> list[str]:
+    if len(words) != count:
+        raise IioError(errno.EINVAL)
+    return words

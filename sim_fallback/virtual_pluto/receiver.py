@@ -1,0 +1,185 @@
+"""What a virtual PlutoSDR receives: 12-bit samples of its band, at its gain."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtri
+
+from radio.api import IQ
+from sim_fallback.front_end import FrontEnd
+from sim_fallback.render import TILE
+from sim_fallback.streams import Key, stream
+from sim_fallback.virtual_pluto.bands import Bands, Place
+from sim_fallback.virtual_pluto.gain import Agc
+from sim_fallback.virtual_pluto.playback import Samples
+from sim_fallback.virtual_pluto.ring import Span
+
+LEVELS = 1 << 11
+"""Of the converter in either direction."""
+
+PIECE = 1000
+"""Samples between two decisions of the automatic gain control; a divisor of a tile."""
+
+LOOPBACK_DELAY = 4
+"""Samples by which what was sent comes back through the digital loopback."""
+
+LOOPBACK_SHIFT = 4
+"""Bits of 16 that the 12 received ones lack."""
+
+UNIFORMS = 1 << 16
+
+AGC_START_DB = 71.0
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How samples are received.
+
+    Attributes:
+        place: in the spectrum.
+        gain_db: of the receiver; None where it turns by itself.
+        agc: which turns it then.
+        on: whether the radio receives; otherwise all samples are 0.
+        digital: whether samples to send come back instead.
+    """
+
+    place: Place
+    gain_db: float | None
+    agc: Agc
+    on: bool = True
+    digital: bool = False
+
+
+class Receiver:
+    """The receive side of one radio, before its buffers. Safe to use from several threads."""
+
+    def __init__(self, bands: Bands, name: str, sent: Callable[[int, int], Samples]) -> None:
+        """The receiver of a radio of these bands.
+
+        Args:
+            bands: where it listens.
+            name: of the radio.
+            sent: first sample and count to what the radio itself sends, for the digital loopback.
+        """
+        self._bands, self._name, self._sent = bands, name, sent
+        self._equipment = bands.equipment(name)
+        self._lock = threading.Lock()
+        self._latest: tuple[tuple[Tuning, int, int], Samples] | None = None
+        self._agc_gain_db = AGC_START_DB
+        self._agc_tile: tuple[int, float] | None = None
+
+    def samples(self, span: Span[Tuning]) -> Samples:
+        """A span as a client reads it, int16 [count, 2]."""
+        tuning, first, count = span.tuning, span.first, span.count
+        if not tuning.on:
+            return np.zeros((count, 2), np.int16)
+        if tuning.digital:
+            return self._sent(first - LOOPBACK_DELAY, count) >> LOOPBACK_SHIFT
+        received = np.empty((count, 2), np.int16)
+        for index in range(first // TILE, -(-(first + count) // TILE)):
+            low, high = max(first, index * TILE), min(first + count, (index + 1) * TILE)
+            with self._lock:
+                tile = self._tile(tuning, index)
+            received[low - first : high - first] = tile[low - index * TILE : high - index * TILE]
+        return received
+
+    def level_db(self, place: Place, sample: int) -> float:
+        """Mean power in the tile before a sample, noise included, over full scale at 0 dB."""
+        return 10 * math.log10(max(self._powers(place, sample // TILE - 1)[1].mean(), 1e-30))
+
+    def gain_db(self, tuning: Tuning, sample: int) -> float:
+        """Gain in force at a sample of the clock."""
+        if tuning.gain_db is not None:
+            return tuning.gain_db
+        with self._lock:
+            index = sample // TILE - 1
+            if self._agc_tile is None or self._agc_tile[0] < index:
+                self._gains(tuning, index, self._powers(tuning.place, index)[1])
+            return self._agc_gain_db
+
+    def _tile(self, tuning: Tuning, index: int) -> Samples:
+        entry = (tuning, index, self._bands.version)
+        if self._latest is None or self._latest[0] != entry:
+            self._latest = (entry, self._rendered(tuning, index))
+        return self._latest[1]
+
+    def _rendered(self, tuning: Tuning, index: int) -> Samples:
+        rate_hz, front_end = tuning.place.rate_hz, self._equipment.front_end
+        if tuning.gain_db is not None:
+            incident = self._bands.incident(self._name, tuning.place, index)
+            gains = np.full(TILE // PIECE, tuning.gain_db)
+        else:
+            incident, powers = self._powers(tuning.place, index)
+            gains = self._gains(tuning, index, powers)
+        changes = [0, *(np.flatnonzero(np.diff(gains)) + 1), len(gains)]
+        if incident is None and len(changes) == 2:
+            return _floor(front_end, self._equipment.key, index, rate_hz, float(gains[0]))
+        signal = np.zeros(TILE, np.complex64) if incident is None else incident
+        parts = []
+        for begin, end in pairwise(changes):
+            gain_db = float(gains[begin])
+            part = signal[begin * PIECE : end * PIECE] * np.float32(10 ** (gain_db / 20))
+            first = index * TILE + begin * PIECE
+            parts.append(front_end.received(part, self._equipment.key, first, rate_hz, gain_db))
+        iq = np.concatenate(parts)
+        return _converted(iq.view(np.float32).reshape(-1, 2))
+
+    def _powers(self, place: Place, index: int) -> tuple[IQ | None, npt.NDArray[np.float64]]:
+        """A tile, and the mean power of each of its pieces with the noise, at 0 dB of gain."""
+        incident = self._bands.incident(self._name, place, index)
+        powers = np.full(TILE // PIECE, self._equipment.front_end.noise_var(place.rate_hz, 0.0))
+        if incident is not None:
+            powers += np.square(np.abs(incident)).reshape(-1, PIECE).mean(axis=1)
+        return incident, powers
+
+    def _gains(
+        self, tuning: Tuning, index: int, powers: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.float64]:
+        """Gains of the pieces of a tile; each follows from the piece before it."""
+        if self._agc_tile is None or self._agc_tile[0] != index:
+            self._agc_tile = (index, self._agc_gain_db)
+        gain_db = self._agc_tile[1]
+        gains = np.empty(len(powers))
+        for k, level_db in enumerate(10 * np.log10(np.maximum(powers, 1e-30))):
+            gains[k] = gain_db
+            gain_db = tuning.agc.next_gain(gain_db, float(level_db))
+        self._agc_gain_db = gain_db
+        return gains
+
+
+def _converted(parts: npt.NDArray[np.float32]) -> Samples:
+    """The codes of samples in units of full scale, float32 [n, 2] to int16."""
+    codes = np.clip(np.rint(parts * np.float32(LEVELS)), -LEVELS, LEVELS - 1)
+    return np.asarray(codes, np.int16)
+
+
+def _floor(front_end: FrontEnd, key: Key, index: int, rate_hz: float, gain_db: float) -> Samples:
+    """A tile of nothing but the receiver's own noise, int16 [TILE, 2].
+
+    It has the distribution that the front end gives to silence, but for the imbalance of the
+    mixers (-54 dB of noise), at a tenth of the cost: each code is looked up by 16 random bits, so
+    that the noise ends at 4.3 standard deviations.
+    """
+    deviation = math.sqrt(front_end.noise_var(rate_hz, gain_db) / 2)
+    offset = complex(front_end.rx_dc)
+    bits = stream(key, "noise floor", 2 * index if index >= 0 else -2 * index - 1).bit_generator
+    uniforms = bits.random_raw(2 * TILE // 4).view(np.uint16).reshape(2, TILE)
+    tile = np.empty((TILE, 2), np.int16)
+    tile[:, 0] = _codes(deviation, offset.real)[uniforms[0]]
+    tile[:, 1] = _codes(deviation, offset.imag)[uniforms[1]]
+    return tile
+
+
+@lru_cache(maxsize=64)
+def _codes(deviation: float, offset: float) -> npt.NDArray[np.int16]:
+    """Converter codes of a normal, by uniform numbers of 16 bits: int16 [65536]."""
+    normals = ndtri((np.arange(UNIFORMS) + 0.5) / UNIFORMS)
+    return _converted((deviation * normals + offset).astype(np.float32))

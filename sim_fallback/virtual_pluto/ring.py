@@ -1,0 +1,119 @@
+"""The kernel buffers of a receive stream: a ring that fills whether anybody reads or not."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+Tuning = TypeVar("Tuning")
+
+
+@dataclass(frozen=True)
+class Span(Generic[Tuning]):
+    """Samples in a row that were received in one way.
+
+    Attributes:
+        tuning: in which way.
+        first: sample of the receive clock.
+        count: how many.
+    """
+
+    tuning: Tuning
+    first: int
+    count: int
+
+
+class Ring(Generic[Tuning]):
+    """Blocks that fill one after the other from the start on.
+
+    One block is the client's while it reads it. While all others are full samples vanish, and
+    nothing but `overflowed` tells. Nothing is computed before a block is read: a block only knows
+    which samples it holds.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        size: int,
+        tuning: Tuning,
+        start: int,
+        now: Callable[[Tuning], int],
+    ) -> None:
+        """An empty ring.
+
+        Args:
+            count: blocks.
+            size: samples of each.
+            tuning: how the radio receives.
+            start: first sample, of the receive clock; may lie ahead.
+            now: where the clock of a tuning stands.
+        """
+        self.count, self.size = count, size
+        self.overflowed = False
+        self._now = now
+        self._tuning = tuning
+        self.restart(start)
+
+    def restart(self, start: int) -> None:
+        """Drop everything and fill from a sample on."""
+        self._cursor = start
+        self._free = self.count
+        self._lent = False
+        self._full: deque[list[Span[Tuning]]] = deque()
+        self._filling: list[Span[Tuning]] = []
+        self._missing = self.size
+
+    @property
+    def oldest(self) -> Span[Tuning]:
+        """What was, or will be, received first of all that may still be read."""
+        block = self._full[0] if self._full else self._filling
+        return block[0] if block else Span(self._tuning, self._cursor, 0)
+
+    def advance(self) -> None:
+        """Fill blocks up to the present."""
+        present = self._now(self._tuning)
+        while self._free and self._cursor < present:
+            taken = min(self._missing, present - self._cursor)
+            self._filling.append(Span(self._tuning, self._cursor, taken))
+            self._cursor += taken
+            self._missing -= taken
+            if not self._missing:
+                self._full.append(self._filling)
+                self._filling, self._missing = [], self.size
+                self._free -= 1
+        if not self._free and self._cursor < present:
+            self._cursor = present
+            self.overflowed = True
+
+    def tune(self, tuning: Tuning, start: int | None = None) -> None:
+        """Receive in another way from the present on.
+
+        Args:
+            tuning: the other way.
+            start: where the clock counts otherwise now, or reception pauses: from which sample on.
+        """
+        self.advance()
+        self._tuning = tuning
+        self._cursor = self._cursor if start is None else start
+
+    def release(self) -> None:
+        """Give the block that was read back."""
+        self.advance()
+        if self._lent:
+            self._lent = False
+            self._free += 1
+
+    def take(self) -> list[Span[Tuning]] | None:
+        """The next full block, lent until `release`; None where it is not full yet."""
+        self.advance()
+        if not self._full:
+            return None
+        self._lent = True
+        return self._full.popleft()
+
+    @property
+    def ready(self) -> tuple[Tuning, int]:
+        """The tuning, and the sample of its clock at which the next block is full."""
+        return self._tuning, self._cursor + self._missing
