@@ -28,8 +28,9 @@ if ! usable; then
 fi
 
 # Radios are also driven from Debian's own interpreter, whose vendor bindings want its numpy.
+# No wheel ships the library that PlutoSDRs are opened with.
 missing=()
-for package in python3-numpy python3-zmq; do
+for package in python3-numpy python3-zmq libiio0 libiio-utils; do
     dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package")
 done
 if command -v apt-get >/dev/null && [ ${#missing[@]} -gt 0 ]; then
