@@ -105,6 +105,19 @@ class WallClock:
         self._monotonic, self._sleep = monotonic, sleep
         self._started = monotonic()
 
+    @classmethod
+    def paced(
+        cls, pace: float, monotonic: Callable[[], float], sleep: Callable[[float], None]
+    ) -> WallClock:
+        """A clock of which `pace` seconds pass in a second; 0.1 is ten times slower than the world.
+
+        Raises:
+            ValueError: time would not go on.
+        """
+        if not pace > 0:
+            raise ValueError(f"pace must be positive, not {pace}")
+        return cls(lambda: pace * monotonic(), lambda s: sleep(s / pace))
+
     def present_s(self) -> float:
         """True time: seconds since the clock was made."""
         return self._monotonic() - self._started

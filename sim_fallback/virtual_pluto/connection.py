@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import select
-import socket
 import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -17,6 +16,7 @@ import numpy as np
 from sim_fallback.virtual_pluto import protocol
 from sim_fallback.virtual_pluto.context import ADC, DAC, Device
 from sim_fallback.virtual_pluto.errors import IioError
+from sim_fallback.virtual_pluto.link import GoneError, Link
 from sim_fallback.virtual_pluto.playback import Samples
 from sim_fallback.virtual_pluto.pluto import Pluto
 from sim_fallback.virtual_pluto.receiver import Tuning
@@ -26,19 +26,16 @@ from sim_fallback.virtual_pluto.transmitter import TxBuffer
 LONGEST_VALUE = 1 << 16
 """Bytes of an attribute's value."""
 
-SLICE_S = 20e-3
-"""Air time that passes in a wait before it is seen whether the client has left."""
+LOOK_EVERY_S = 20e-3
+"""How often it is seen, in a wait for samples, whether the client has left."""
+
+FIRST_STEP_S = 5e-3
+"""Air time that passes before it is seen for the first time."""
 
 BUSY_S = 50e-3
 """How long a client that finds a device busy is kept waiting: its own close may be under way."""
 
-CHUNK = 1 << 16
-
 Answer = TypeVar("Answer")
-
-
-class GoneError(Exception):
-    """The client has left, or speaks something else."""
 
 
 @dataclass
@@ -76,7 +73,7 @@ class Connection:
 
     def __init__(
         self,
-        link: socket.socket,
+        link: Link,
         pluto: Pluto,
         xml: bytes,
         timeout: Timeout,
@@ -85,7 +82,7 @@ class Connection:
         """A conversation with a client.
 
         Args:
-            link: connected, blocking.
+            link: to the client.
             pluto: whom the client talks to.
             xml: its context.
             timeout: of its clients.
@@ -93,11 +90,10 @@ class Connection:
         """
         self._link, self._pluto, self._xml = link, pluto, xml
         self._timeout, self._stopped = timeout, stopped
-        self._received = bytearray()
         self._opened: dict[str, Opened] = {}
         self._commands: dict[str, Callable[[list[str]], None]] = {
-            "VERSION": lambda _: self._send(protocol.VERSION),
-            "PRINT": lambda _: self._send(b"%d\n%s\n" % (len(self._xml), self._xml)),
+            "VERSION": lambda _: self._link.send(protocol.VERSION),
+            "PRINT": lambda _: self._link.send(b"%d\n%s\n" % (len(self._xml), self._xml)),
             "TIMEOUT": self._set_timeout,
             "READ": self._read,
             "WRITE": self._write,
@@ -113,7 +109,7 @@ class Connection:
         """Answer until the client leaves."""
         with contextlib.suppress(GoneError, ConnectionError, TimeoutError):
             while not self._stopped():
-                line = self._line()
+                line = self._link.line()
                 if not self._answer(line):
                     return
 
@@ -135,66 +131,21 @@ class Connection:
                 raise IioError(errno.EINVAL)
             self._commands[command](words[1:])
         except IioError as error:
-            self._send(b"%d\n" % -error.number)
+            self._link.send(b"%d\n" % -error.number)
         return True
-
-    # What comes and goes over the link.
-
-    def _line(self) -> bytes:
-        while True:
-            end = self._received.find(b"\n")
-            if end >= 0:
-                line = bytes(self._received[:end])
-                del self._received[: end + 1]
-                return line
-            if len(self._received) > protocol.LONGEST_LINE:
-                raise GoneError
-            self._more()
-
-    def _more(self) -> None:
-        data = self._link.recv(CHUNK)
-        if not data:
-            raise GoneError
-        self._received += data
-
-    def _payload(self, count: int) -> bytearray:
-        """The next bytes, of a bounded number."""
-        payload = bytearray(count)
-        have = min(count, len(self._received))
-        payload[:have] = self._received[:have]
-        del self._received[:have]
-        rest = memoryview(payload)[have:]
-        while rest:
-            got = self._link.recv_into(rest)
-            if not got:
-                raise GoneError
-            rest = rest[got:]
-        return payload
-
-    def _skip(self, count: int) -> None:
-        while count > 0:
-            if not self._received:
-                self._more()
-            dropped = min(count, len(self._received))
-            del self._received[:dropped]
-            count -= dropped
-
-    def _send(self, *parts: bytes | memoryview) -> None:
-        for part in parts:
-            self._link.sendall(part)
 
     # Attributes.
 
     def _set_timeout(self, words: list[str]) -> None:
         (text,) = _exactly(1, words)
         self._timeout.seconds = protocol.count_of(text) / 1e3
-        self._send(b"0\n")
+        self._link.send(b"0\n")
 
     def _read(self, words: list[str]) -> None:
         target = protocol.target_of(words)
         if target.name is not None:
             value = self._value(target.device, target.file(target.name))
-            self._send(b"%d\n%s\n" % (len(value), value))
+            self._link.send(b"%d\n%s\n" % (len(value), value))
             return
         blob = bytearray()
         for name in target.names:
@@ -204,7 +155,7 @@ class Connection:
                 blob += struct.pack(">i", -error.number)
             else:
                 blob += struct.pack(">i", len(value)) + value + bytes(-len(value) % 4)
-        self._send(b"%d\n%s\n" % (len(blob), blob))
+        self._link.send(b"%d\n%s\n" % (len(blob), blob))
 
     def _value(self, device: Device, file: str) -> bytes:
         return self._pluto.attributes.read(device.id, file).encode() + b"\0"
@@ -213,9 +164,9 @@ class Connection:
         *where, size_text = words or [""]
         size = protocol.count_of(size_text)
         if size > LONGEST_VALUE:
-            self._skip(size)
+            self._link.skip(size)
             raise IioError(errno.ENOMEM)
-        value = self._payload(size).split(b"\0")[0]
+        value = self._link.payload(size).split(b"\0")[0]
         target = protocol.target_of(where)
         if target.name is None:
             raise IioError(errno.EINVAL)
@@ -224,7 +175,7 @@ class Connection:
         except UnicodeDecodeError:
             raise IioError(errno.EINVAL) from None
         self._pluto.attributes.write(target.device.id, target.file(target.name), text)
-        self._send(b"%d\n" % size)
+        self._link.send(b"%d\n" % size)
 
     # Buffers.
 
@@ -243,7 +194,7 @@ class Connection:
         else:
             opened.ring = self._pluto.open_rx(size)
         self._opened[device.id] = opened
-        self._send(b"0\n")
+        self._link.send(b"0\n")
 
     def _close(self, words: list[str]) -> None:
         (name,) = _exactly(1, words)
@@ -251,7 +202,7 @@ class Connection:
         if device.id not in self._opened:
             raise IioError(errno.EBADF)
         self._shut(device.id)
-        self._send(b"0\n")
+        self._link.send(b"0\n")
 
     def _shut(self, id_: str) -> None:
         opened = self._opened.pop(id_)
@@ -271,7 +222,7 @@ class Connection:
             if len(opened.chosen) == 1:
                 block = np.ascontiguousarray(block[:, opened.chosen[0]])
             data = block.data.cast("B")[:wanted]
-            self._send(b"%d\n" % len(data) + mask, data)
+            self._link.send(b"%d\n" % len(data) + mask, data)
             mask = b""
             wanted -= len(data)
 
@@ -279,17 +230,17 @@ class Connection:
         opened, announced = self._transfer(words, DAC)
         if opened.buffer is None:
             raise IioError(errno.EBADF)
-        self._send(b"0\n")
+        self._link.send(b"0\n")
         left = announced
         while left:
             size = min(left, opened.size * opened.bytes_each)
             block = np.zeros((size // opened.bytes_each, 2), np.int16)
-            data = np.frombuffer(self._payload(size), "<i2")
+            data = np.frombuffer(self._link.payload(size), "<i2")
             block[:, opened.chosen] = data.reshape(-1, len(opened.chosen))
             room_s = self._pluto.push(opened.buffer, block)
-            self._wait_until(room_s)
+            self._wait(partial(float, room_s))
             left -= size
-        self._send(b"%d\n" % announced)
+        self._link.send(b"%d\n" % announced)
 
     def _transfer(self, words: list[str], id_: str) -> tuple[Opened, int]:
         name, text = _exactly(2, words)
@@ -302,31 +253,32 @@ class Connection:
         return opened, count
 
     def _full(self, ring: Ring[Tuning]) -> Samples:
-        """The next block, as soon as there is one; IioError ETIMEDOUT."""
-        started = time.monotonic()
-        while (block := self._pluto.read(ring)) is None:
-            clock = self._pluto.bands.clock
-            self._require_time(started)
-            clock.wait_until(min(self._pluto.ready_s(ring), clock.present_s() + SLICE_S))
+        """The next block, as soon as there is one; as `_wait` raises."""
+        block = self._pluto.read(ring)
+        if block is None:
+            self._wait(lambda: self._pluto.ready_s(ring))
+            block = self._full(ring)
         return block
 
-    def _wait_until(self, t_s: float) -> None:
-        """Until a true time; IioError ETIMEDOUT, or `GoneError` with the client."""
+    def _wait(self, until_s: Callable[[], float]) -> None:
+        """Until a true time, which may move.
+
+        Raises:
+            IioError: ETIMEDOUT.
+            GoneError: the client has left, or the server ends.
+        """
         clock, started = self._pluto.bands.clock, time.monotonic()
-        while (present_s := clock.present_s()) < t_s:
-            self._require_time(started)
-            clock.wait_until(min(t_s, present_s + SLICE_S))
-
-    def _require_time(self, started: float) -> None:
-        if self._stopped() or self._has_left():
-            raise GoneError
-        if self._timeout.seconds and time.monotonic() - started > self._timeout.seconds:
-            raise IioError(errno.ETIMEDOUT)
-
-    def _has_left(self) -> bool:
-        if self._received or not select.select([self._link], [], [], 0)[0]:
-            return False
-        return not self._link.recv(1, socket.MSG_PEEK)
+        step_s, before = FIRST_STEP_S, started
+        while (present_s := clock.present_s()) < until_s():
+            clock.wait_until(min(until_s(), present_s + step_s))
+            now = time.monotonic()
+            if now - before < LOOK_EVERY_S / 2:  # the air's time goes by faster than the world's
+                step_s *= 2
+            before = now
+            if self._stopped() or self._link.has_ended():
+                raise GoneError
+            if self._timeout.seconds and now - started > self._timeout.seconds:
+                raise IioError(errno.ETIMEDOUT)
 
     # The rest.
 
@@ -336,7 +288,7 @@ class Connection:
             raise IioError(errno.EINVAL)
         device, count = protocol.device_of(name), protocol.count_of(text)
         self._when_free(lambda: self._pluto.set_count(device.id, count))
-        self._send(b"0\n")
+        self._link.send(b"0\n")
 
     def _get_trigger(self, words: list[str]) -> None:
         (name,) = _exactly(1, words)

@@ -14,6 +14,7 @@ from sim_fallback.virtual_pluto import context
 from sim_fallback.virtual_pluto.bands import Bands
 from sim_fallback.virtual_pluto.connection import Connection, Timeout
 from sim_fallback.virtual_pluto.latency import HostLatency
+from sim_fallback.virtual_pluto.link import Link
 from sim_fallback.virtual_pluto.pluto import Pluto
 
 PORT = 30431
@@ -100,7 +101,7 @@ class PlutoServer:
             thread.start()
 
     def _serve(self, link: socket.socket) -> None:
-        connection = Connection(link, self.pluto, self._xml, self._timeout, self._stop.is_set)
+        connection = Connection(Link(link), self.pluto, self._xml, self._timeout, self._stop.is_set)
         try:
             connection.serve()
         finally:

@@ -113,10 +113,7 @@ class Settings:
             return self
         if on and self.fir is None:
             raise IioError(errno.EINVAL)
-        switched = replace(self, fir_on=on)
-        if self.rate_hz < int(switched.lowest_rate_hz):
-            raise IioError(errno.EINVAL)
-        return switched.with_rate(self.rate_hz)
+        return replace(self, fir_on=on).with_rate(round(self.rate_hz))
 
     def with_rx_lo(self, wanted_hz: float) -> Settings:
         """With another receive carrier; the gain follows into the range of its band."""

@@ -16,11 +16,12 @@ RF_MODULUS = 8_388_593
 RF_LOWEST_HZ = 6e9
 BB_MODULUS = 2_088_960
 BB_LOWEST_HZ = 715e6
-CONVERTER_LOWEST_HZ = 25e6
+CONVERTER_LOWEST_HZ, CONVERTER_HIGHEST_HZ = 25e6, 640e6
 DAC_HIGHEST_HZ = 160e6
 LOWEST_RATE_HZ = 25e6 / 12  # without a FIR; its decimation divides it further
 HIGHEST_RATE_HZ = 61.44e6
-DECIMATIONS = (8, 12)  # of the half-band filters; the first that keeps the converter fast enough
+STAGES = ((2, 2, 2), (3, 2, 2), (3, 1, 2), (2, 1, 2), (3, 1, 1), (2, 1, 1), (1, 1, 1))
+"""By which the half-band filters decimate, in the order in which they are tried."""
 
 
 def carrier_hz(wanted_hz: float) -> float:
@@ -37,7 +38,7 @@ class Rates:
     Attributes:
         pll: what all others divide.
         adc, dac: of the converters.
-        half_band: three stages before the FIR, from the converter on.
+        half_band: between the stages before the FIR.
         before_fir: what the FIR decimates.
         sample: the sample rate.
     """
@@ -53,10 +54,8 @@ class Rates:
     def of(cls, wanted_hz: float, fir_decimation: int) -> Rates:
         """The chain for a wanted rate; fir_decimation is 1 where the FIR is off."""
         before_fir = wanted_hz * fir_decimation
-        decimation = next(
-            (d for d in DECIMATIONS if before_fir * d >= CONVERTER_LOWEST_HZ - 1e3), DECIMATIONS[-1]
-        )
-        adc = before_fir * decimation
+        stages = next(stages for stages in STAGES if _fits(before_fir * math.prod(stages)))
+        adc = before_fir * math.prod(stages)
         halvings = math.ceil(math.log2(BB_LOWEST_HZ / adc))
         reference = CRYSTAL_HZ / BB_MODULUS
         pll = round(adc * 2**halvings / reference) * reference
@@ -65,9 +64,9 @@ class Rates:
             pll=pll,
             adc=adc,
             dac=adc if adc <= DAC_HIGHEST_HZ else adc / 2,
-            half_band=(adc / decimation * 4, adc / decimation * 2),
-            before_fir=adc / decimation,
-            sample=adc / decimation / fir_decimation,
+            half_band=(adc / stages[0], adc / stages[0] / stages[1]),
+            before_fir=adc / math.prod(stages),
+            sample=adc / math.prod(stages) / fir_decimation,
         )
 
     def text(self, transmit: bool) -> str:
@@ -79,3 +78,8 @@ class Rates:
         values = (converter, *self.half_band, self.before_fir, self.sample)
         chain = (f"{name}:{value:.0f}" for name, value in zip(names, values, strict=True))
         return " ".join((f"BBPLL:{self.pll:.0f}", *chain))
+
+
+def _fits(converter_hz: float) -> bool:
+    """Whether a converter runs so fast; the lowest rate is rounded down to whole Hz."""
+    return CONVERTER_LOWEST_HZ * (1 - 1e-6) <= converter_hz <= CONVERTER_HIGHEST_HZ
