@@ -24,6 +24,7 @@ bench: setup
 fuzz: setup
 	$(BIN)/python -m benchmarks.fuzz_messages
 	$(BIN)/python -m benchmarks.fuzz_remote
+	$(BIN)/python -m benchmarks.fuzz_iiod
 
 setup: $(VENV)/.stamp
 

@@ -15,7 +15,10 @@ import torch
 
 from benchmarks.table import Table
 
-NAMES = ("maml", "oamp", "nmse", "topk", "engine", "air", "sync", "on_air", "remote", "nodes")
+NAMES = (
+    *("maml", "oamp", "nmse", "topk", "engine", "air", "sync", "on_air", "remote", "nodes"),
+    "pluto",
+)
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 

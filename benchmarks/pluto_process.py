@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SERVE = """
-import json, signal, sys, time
+import json, os, sys, threading, time
 from itertools import combinations
 from sim_fallback.air import Air, Scene
 from sim_fallback.clock import VirtualClock, WallClock
@@ -20,6 +20,11 @@ from sim_fallback.presets import PRESETS
 from sim_fallback.tapped_delay import TappedDelayLine
 from sim_fallback.virtual_pluto.server import serve_plutos
 
+def fail(failed):
+    sys.excepthook(*failed[:3])
+    os._exit(70)
+
+threading.excepthook = fail  # a thread that ends by an error is no small thing
 count, pace, preset, rate_hz, loss_db, cable_db, port, hosts = json.loads(sys.argv[1])
 names = [f"p{k}" for k in range(count)]
 line = TappedDelayLine(kind="awgn")

@@ -1,3 +1,4 @@
+import importlib
 import json
 import os
 import signal
@@ -6,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -48,6 +50,18 @@ def debian_python() -> str:
             pytest.fail(reason)
         pytest.skip(reason)
     return python
+
+
+@pytest.fixture(scope="session")
+def adi() -> ModuleType:
+    """pyadi-iio, with the C library that it loads; scripts/setup.sh gets them."""
+    try:
+        return importlib.import_module("adi")
+    except (ImportError, OSError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}; on Debian: apt install libiio0"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")

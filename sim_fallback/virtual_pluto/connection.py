@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import struct
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from radio.api import RadioError
 from sim_fallback.virtual_pluto import protocol
 from sim_fallback.virtual_pluto.context import ADC, DAC, Device
 from sim_fallback.virtual_pluto.errors import IioError
@@ -32,10 +34,14 @@ LOOK_EVERY_S = 20e-3
 FIRST_STEP_S = 5e-3
 """Air time that passes before it is seen for the first time."""
 
+FASTER = 4
+
 BUSY_S = 50e-3
 """How long a client that finds a device busy is kept waiting: its own close may be under way."""
 
 Answer = TypeVar("Answer")
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -132,6 +138,9 @@ class Connection:
             self._commands[command](words[1:])
         except IioError as error:
             self._link.send(b"%d\n" % -error.number)
+        except RadioError:
+            _log.exception("the air refuses what %s was asked", self._pluto.name)
+            self._link.send(b"%d\n" % -errno.EIO)
         return True
 
     # Attributes.
@@ -269,11 +278,11 @@ class Connection:
         """
         clock, started = self._pluto.bands.clock, time.monotonic()
         step_s, before = FIRST_STEP_S, started
-        while (present_s := clock.present_s()) < until_s():
-            clock.wait_until(min(until_s(), present_s + step_s))
+        while (present_s := clock.present_s()) < (end_s := until_s()):
+            clock.wait_until(min(end_s, present_s + step_s))
             now = time.monotonic()
-            if now - before < LOOK_EVERY_S / 2:  # the air's time goes by faster than the world's
-                step_s *= 2
+            if now - before < LOOK_EVERY_S / FASTER:  # than the world's goes by the air's time
+                step_s *= FASTER
             before = now
             if self._stopped() or self._link.has_ended():
                 raise GoneError

@@ -36,11 +36,12 @@ class Stretch:
 
     def part(self, begin: int, end: int) -> Samples:
         """Samples begin .. end - 1 of the clock, which it covers."""
-        low = begin - self.first + self.offset
-        count = end - begin
-        if low + count <= len(self.samples):
-            return self.samples[low : low + count]
-        return self.samples[np.arange(low, low + count) % len(self.samples)]
+        low, count = begin - self.first + self.offset, end - begin
+        if low + count > len(self.samples):
+            low %= len(self.samples)
+            periods = -(-(low + count) // len(self.samples))
+            return np.tile(self.samples, (periods, 1))[low : low + count]
+        return self.samples[low : low + count]
 
 
 @dataclass(frozen=True)

@@ -32,13 +32,13 @@ FAR_HZ = 100e6
 DIGITAL, ANTENNAS = 1, 2  # kinds of loopback
 
 BLOCKS, MOST_BLOCKS = 4, 64
-MOST_BYTES = 1 << 28
+MOST_BYTES = 1 << 26
 """That the buffers of a client may take."""
 
 KEPT_S = 1.0
 """How much longer than the air a radio remembers what it sent itself."""
 
-ECHO_SIZE, ECHO_BLOCKS = 4096, 8
+ECHO_SIZE, ECHO_BLOCKS = 4096, 4
 
 
 class Pluto:
@@ -219,7 +219,8 @@ class Pluto:
     def echo(self) -> None:
         """Send on what arrived, where antenna is looped to antenna and nothing else is sent.
 
-        To be called now and then; what arrives goes out again after the time between two calls.
+        To be called now and then, by one thread; what arrives goes out again after the time
+        between two calls.
         """
         with self._lock:
             looped = self.settings.loopback == ANTENNAS and self._transmitter.is_idle
@@ -228,12 +229,17 @@ class Pluto:
             elif self._echo is not None and not looped:
                 self._reception.close(self._echo)
                 self._echo = None
-            while self._echo is not None and (spans := self._echo.take()) is not None:
-                block = self._reception.samples(spans) << LOOPBACK_SHIFT
+            spans = None if self._echo is None else self._echo.take()
+        if self._echo is None or spans is None:
+            return
+        block = self._reception.samples(spans) << LOOPBACK_SHIFT
+        with self._lock:
+            self._echo.release()
+            if self._transmitter.is_idle:
                 self._echo_end = max(self._echo_end, self._playback.now())
                 self._playback.play(block, self._echo_end)
                 self._echo_end += len(block)
-                self._echo.release()
+                self._tidy()
 
     def _outlet(self) -> Outlet:
         settings = self.settings

@@ -19,7 +19,7 @@ from sim_fallback.virtual_pluto.pluto import Pluto
 
 PORT = 30431
 MOST_CLIENTS = 64
-ECHO_EVERY_S = 0.02
+ECHO_EVERY_S = 0.01
 
 _log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class PlutoServer:
                 link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 thread = threading.Thread(target=self._serve, args=(link,), daemon=True)
                 self._links[link] = thread
-            thread.start()
+                thread.start()
 
     def _serve(self, link: socket.socket) -> None:
         connection = Connection(Link(link), self.pluto, self._xml, self._timeout, self._stop.is_set)

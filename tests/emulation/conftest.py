@@ -13,29 +13,14 @@ from benchmarks.pluto_process import plutos
 TOOLS = ("iio_info", "iio_attr", "iio_readdev", "iio_writedev")
 
 
-def need(missing):
-    """Skip where something is missing; in CI, where scripts/setup.sh gets it, fail."""
-    if missing:
-        reason = f"{missing}; on Debian: apt install libiio0 libiio-utils"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-
-
-@pytest.fixture(scope="session")
-def adi():
-    """pyadi-iio, with the C library that it needs."""
-    try:
-        import adi  # noqa: PLC0415 - which loads the library
-    except (ImportError, OSError, AttributeError) as error:
-        need(f"{type(error).__name__}: {error}")
-    return adi
-
-
 @pytest.fixture(scope="session")
 def tool():
     """Run one of libiio's command line tools; gives its output."""
-    need(", ".join(name for name in TOOLS if shutil.which(name) is None))
+    if missing := [name for name in TOOLS if shutil.which(name) is None]:
+        reason = f"no {', '.join(missing)}; on Debian: apt install libiio-utils"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
 
     def run(*words, **options):
         words = [str(word) for word in words]

@@ -252,7 +252,7 @@ def test_a_deaf_or_sleeping_radio_receives_zeros(pluto, listen):
 
 
 def test_buffers_beyond_the_memory_of_the_device_are_refused(pluto):
-    pluto.rx_buffer_size = 2**26
+    pluto.rx_buffer_size = 2**24
     with pytest.raises(OSError):
         pluto.rx()
 

@@ -1,0 +1,199 @@
+"""Samples a second from virtual Plutos through real libiio and pyadi-iio, beside their limits."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from subprocess import PIPE, Popen
+
+import numpy as np
+
+from benchmarks.pluto_process import ROOT, plutos
+from benchmarks.table import Table, best_of
+
+SIZE = 1 << 18
+CLIENTS, RATE = 8, 2_500_000
+
+# Reads for some seconds; then says how many samples it got, whether any were lost, and how long
+# it computed.
+READER = """
+import sys, time
+import adi
+
+uri, rate, size, seconds = sys.argv[1], *map(int, sys.argv[2:])
+sdr = adi.Pluto(uri)
+sdr.sample_rate = rate
+sdr.rx_lo = 915_000_000
+sdr.gain_control_mode_chan0 = "manual"
+sdr.rx_hardwaregain_chan0 = 60
+sdr.rx_buffer_size = size
+for _ in range(5):
+    sdr.rx()
+sdr._rxadc.reg_write(0x80000088, 0x6)
+print("ready", flush=True)
+sys.stdin.readline()
+started = time.monotonic()
+got = 0
+while time.monotonic() - started < seconds:
+    got += len(sdr.rx())
+took = time.monotonic() - started
+print(got / took, sdr._rxadc.reg_read(0x80000088) >> 2 & 1, time.process_time(), flush=True)
+sdr.rx_destroy_buffer()
+"""
+
+
+def measure(quick: bool = False) -> list[Table]:
+    """Two tables: one Pluto that runs free, and several that keep pace."""
+    return [_free(quick), _paced(quick)]
+
+
+def _free(quick: bool) -> Table:
+    """What one client gets, by what there is to receive."""
+    import adi  # noqa: PLC0415 - which loads the library
+
+    repeats, size = (2, 1 << 14) if quick else (15, SIZE)
+    rows = []
+    with plutos(1, cable_db=40.0) as served, _echo(4 * size) as bare:
+        sdr = adi.Pluto(served.uris[0])
+        sdr.sample_rate = RATE
+        sdr.rx_lo = sdr.tx_lo = 915_000_000
+        sdr.gain_control_mode_chan0 = "manual"
+        sdr.rx_hardwaregain_chan0 = 30
+        sdr.rx_buffer_size = size
+        sdr.tx_cyclic_buffer = True
+        wave = 2**13 * np.exp(2j * np.pi * np.arange(4096) / 16)
+
+        def digital() -> None:
+            sdr.loopback = 1
+            sdr.tx(wave)
+
+        def cable() -> None:
+            sdr.loopback = 0
+
+        received = np.zeros(size, np.int16)
+
+        def convert() -> object:
+            return received + 1j * received
+
+        before: dict[str, Callable[[], object]] = {
+            "nothing but noise": lambda: None,
+            "digital loopback": digital,
+            "a tone through a cable": cable,
+        }
+        for name, prepare in before.items():
+            prepare()
+            for _ in range(5):
+                sdr.rx()
+            seconds = best_of({"rx": sdr.rx, "bare": bare, "convert": convert}, repeats)
+            limit = size / (seconds["bare"] + seconds["convert"])
+            rows.append((name, _mega(size / seconds["rx"]), _mega(limit)))
+        sdr.rx_destroy_buffer()
+        sdr.tx_destroy_buffer()
+    return Table(
+        name="pluto",
+        title="A virtual PlutoSDR that runs free",
+        header=("receives", "rx()", "limit"),
+        rows=tuple(rows),
+        note=f"MS/s, best of {repeats} calls of pyadi-iio's rx() with {size:,} samples, from a "
+        "server in another process. Limit: as many bytes over a bare socket from another process, "
+        "and then the one numpy expression by which pyadi-iio makes complex128 of them.",
+    )
+
+
+def _paced(quick: bool) -> Table:
+    """Whether several clients, each a process, keep pace with as many Plutos of one server."""
+    clients, rate, seconds = (2, 1_000_000, 1) if quick else (CLIENTS, RATE, 5)
+    rows = []
+    for pace in (1.0,) if quick else (1.0, 0.5):
+        with ExitStack() as stack:
+            served = stack.enter_context(plutos(clients, pace=pace, rate_hz=rate))
+            words = (str(rate), str(1 << 16), str(seconds))
+            readers = [
+                Popen(
+                    [sys.executable, "-c", READER, uri, *words],
+                    cwd=ROOT,
+                    text=True,
+                    stdin=PIPE,
+                    stdout=PIPE,
+                )
+                for uri in served.uris
+            ]
+            for reader in readers:
+                _line(reader)
+            for reader in readers:
+                _tell(reader)
+            results = [tuple(map(float, _line(reader).split())) for reader in readers]
+            for reader in readers:
+                reader.communicate()
+        rates, lost, busy_s = zip(*results, strict=True)
+        rows.append(
+            (
+                f"{pace:g}",
+                f"{clients} at {_mega(rate)}",
+                f"{_mega(min(rates) / pace)} to {_mega(max(rates) / pace)}",
+                f"{sum(lost):.0f}",
+                f"{sum(busy_s) / seconds:.2f}",
+            )
+        )
+    return Table(
+        name="pluto_paced",
+        title="Virtual PlutoSDRs that keep pace",
+        header=("pace", "clients at MS/s", "MS/s of air time", "with overruns", "cores of clients"),
+        rows=tuple(rows),
+        note=f"Each client is a process with pyadi-iio that reads 65,536 samples at a time for "
+        f"{seconds} s; all Plutos are served by one process and hear each other, who are silent. "
+        "At a pace of 0.5 the air is half as fast as the world.",
+    )
+
+
+def _line(process: Popen[str]) -> str:
+    if process.stdout is None:
+        raise AssertionError("a process without output")
+    return process.stdout.readline()
+
+
+def _tell(process: Popen[str]) -> None:
+    if process.stdin is None:
+        raise AssertionError("a process without input")
+    process.stdin.write("go\n")
+    process.stdin.flush()
+
+
+@contextmanager
+def _echo(size: int) -> Iterator[Callable[[], object]]:
+    """How to get `size` bytes from a bare socket of another process."""
+    program = (
+        "import socket, sys\n"
+        "data = bytes(int(sys.argv[2]))\n"
+        "link = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\n"
+        "while link.recv(1):\n"
+        "    link.sendall(data)\n"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        other = Popen([sys.executable, "-c", program, str(port), str(size)])
+        link, _ = listener.accept()
+        buffer = memoryview(bytearray(size))
+
+        def get() -> None:
+            link.sendall(b"?")
+            rest = buffer
+            while rest:
+                rest = rest[link.recv_into(rest) :]
+
+        try:
+            yield get
+        finally:
+            link.close()
+            other.wait()
+
+
+def _mega(value: float) -> str:
+    return f"{value / 1e6:.1f}"
+
+
+if __name__ == "__main__":
+    for table in measure():
+        print(table.markdown())
