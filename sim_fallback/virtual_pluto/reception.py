@@ -70,7 +70,8 @@ class Reception:
 
     def samples(self, spans: list[Span[Tuning]]) -> Samples:
         """What a block holds, int16 [size, 2]. Needs no lock."""
-        return np.concatenate([self._receiver.samples(span) for span in spans])
+        parts = [self._receiver.samples(span) for span in spans]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def ready_s(self, ring: Ring[Tuning]) -> float:
         """True time at which the next block of a stream is full."""

@@ -19,7 +19,7 @@ from sim_fallback.virtual_pluto.pluto import Pluto
 
 PORT = 30431
 MOST_CLIENTS = 64
-ECHO_EVERY_S = 0.01
+LOOK_EVERY_S, ECHO_EVERY_S = 0.05, 0.002  # for a loopback, and while there is one
 
 _log = logging.getLogger(__name__)
 
@@ -111,8 +111,9 @@ class PlutoServer:
             link.close()
 
     def _echo(self) -> None:
-        while not self._stop.wait(ECHO_EVERY_S):
-            self.pluto.echo()
+        looped = False
+        while not self._stop.wait(ECHO_EVERY_S if looped else LOOK_EVERY_S):
+            looped = self.pluto.echo()
 
 
 @contextmanager

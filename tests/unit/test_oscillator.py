@@ -101,3 +101,11 @@ def test_sample_clock_skew_is_recovered_from_a_tone(ppm):
 def test_what_makes_no_oscillator(arguments, message):
     with pytest.raises(ValueError, match=message):
         Oscillator(*arguments)
+
+
+def test_one_time_is_told_as_many_are():
+    oscillator = Oscillator((5,), 3.0, 1e-9)
+    times = np.concatenate([[-1.0, 0.0, 4.096, 8.192 - 1e-12], np.linspace(0.0, 30.0, 997)])
+    assert [oscillator.time_error_s(t) for t in times] == list(oscillator.time_error_s(times))
+    together = oscillator.fractional_frequency(times)
+    assert [oscillator.fractional_frequency(t) for t in times] == list(together)
