@@ -16,9 +16,8 @@ import torch
 from benchmarks.table import Table
 
 NAMES = (
-    *("maml", "oamp", "nmse", "topk", "engine", "air", "sync", "on_air", "remote", "nodes"),
-    "pluto",
-)
+    "maml", "oamp", "nmse", "topk", "engine", "air", "sync", "on_air", "remote", "nodes", "pluto",
+)  # fmt: skip
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 

@@ -68,8 +68,7 @@ class Playback:
 
     def now(self) -> int:
         """Where the transmit clock stands."""
-        present_s = self._bands.clock.present_s()
-        return self._bands.sample_at(self._name, present_s, self._outlet.place.rate_hz)
+        return self._sample_at(self._bands.clock.present_s())
 
     def true_time_s(self, sample: int) -> float:
         """True time of a sample of the transmit clock."""
@@ -87,38 +86,32 @@ class Playback:
 
     def cut(self) -> None:
         """Send nothing more from now on."""
-        now = self.now()
-        self._bands.silence(self._name, self._bands.clock.present_s())
-        self._stretches = [*self._until(now)]
+        self._cut(self._bands.clock.present_s())
 
     def route(self, outlet: Outlet) -> None:
         """Send what is still to be sent, and all that follows, in another way."""
         if outlet == self._outlet:
             return
-        now = self.now()
-        rest = self._rest(now)
-        self.cut()
+        present_s = self._bands.clock.present_s()
+        rest = self._rest(self._sample_at(present_s))
+        self._cut(present_s)
         if outlet.place.rate_hz != self._outlet.place.rate_hz:
             self._stretches = []
         self._outlet = outlet
-        self._resume(rest, self.now())
+        self._resume(rest, self._sample_at(present_s))
 
-    def calibrate(self) -> int:
-        """Send the tone of a calibration at full drive from now on, instead of what was to be sent.
-
-        Returns:
-            The sample at which it is over.
-        """
-        now = self.now()
+    def calibrate(self) -> None:
+        """Send the tone of a calibration at full drive from now on, instead of what was to be."""
+        present_s = self._bands.clock.present_s()
+        now = self._sample_at(present_s)
         count = round(CALIBRATION_S * self._outlet.place.rate_hz)
         rest = self._rest(now + count)
-        self.cut()
+        self._cut(present_s)
         turns = np.arange(count) % CALIBRATION_PERIOD / CALIBRATION_PERIOD
         tone: IQ = np.exp(2j * np.pi * turns).astype(np.complex64)
         if self._outlet.on:
             self._bands.send(self._name, self._outlet.place, tone, now, 0.0)
         self._resume(rest, now + count)
-        return now + count
 
     def samples(self, first: int, count: int) -> Samples:
         """What was and will be sent in a stretch of the clock, int16 [count, 2]."""
@@ -134,6 +127,13 @@ class Playback:
         """Drop what ended before a sample of the clock."""
         if self._stretches and (self._stretches[0].stop or before) < before:
             self._stretches = [s for s in self._stretches if s.stop is None or s.stop >= before]
+
+    def _sample_at(self, t_s: float) -> int:
+        return self._bands.sample_at(self._name, t_s, self._outlet.place.rate_hz)
+
+    def _cut(self, t_s: float) -> None:
+        self._bands.silence(self._name, t_s)
+        self._stretches = [*self._until(self._sample_at(t_s))]
 
     def _until(self, now: int) -> Iterator[Stretch]:
         for stretch in self._stretches:

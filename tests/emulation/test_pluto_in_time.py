@@ -93,6 +93,15 @@ def test_underflow_rises_when_the_host_stalls_and_not_while_it_writes(radio):
     assert cleared(radio._txdac) == 0
 
 
+def test_a_stream_goes_on_while_its_gain_is_turned(radio):
+    block = np.full(2**12, 2000 + 0j)
+    for gain_db in range(-60, -10):
+        radio.tx(block)
+        radio.tx_hardwaregain_chan0 = gain_db
+    assert radio.tx_hardwaregain_chan0 == -11
+    assert radio.rx().any()
+
+
 def test_the_first_buffers_are_stale_unless_there_is_only_one(radio):
     radio.loopback = 1
     radio.tx_cyclic_buffer = True
