@@ -123,6 +123,8 @@ def test_a_server_leaves_no_thread_and_no_port_behind(server):
     with serve_plutos(air, ["a"], ["127.0.0.1"], port=0) as (other,):
         host, port = other.uri.removeprefix("ip:").split(":")
         link = socket.create_connection((host, int(port)), timeout=10)
+        link.sendall(b"VERSION\r\n")
+        assert link.recv(100)
     with link:
         assert link.recv(1) == b""
     with pytest.raises(ConnectionRefusedError):
