@@ -105,9 +105,12 @@ class Driver:
 
 PYZMQ = Needs("zmq", "pip install pyzmq")
 
+PYADI = Needs("adi", "pip install 'pyadi-iio==0.0.21' 'pylibiio>=0.25,<1', and apt install libiio0")
+
 DRIVERS: dict[str, Driver] = {
     "file": Driver("radio.drivers.file", "open_file"),
     "loopback": Driver("radio.drivers.loopback", "open_loopback"),
+    "pluto": Driver("radio.drivers.pluto", "open_pluto", PYADI),
     "sim": Driver("sim_fallback.sim_radio", "open_sim"),
     "zmq+ipc": Driver("radio.drivers.remote", "open_remote", PYZMQ),
     "zmq+tcp": Driver("radio.drivers.remote", "open_remote", PYZMQ),

@@ -21,6 +21,7 @@ from radio.api import (
     require_future,
     require_settings,
 )
+from radio.converter import converted
 from radio.registry import RadioUri
 
 MAX_PENDING = 1 << 24  # samples on their way; 128 MiB
@@ -150,13 +151,6 @@ class LoopbackRadio(Radio):
     def _require_open(self) -> None:
         if not self._is_open:
             raise RadioError("the loopback radio is closed; open it again")
-
-
-def converted(iq: IQ) -> tuple[IQ, int]:
-    """What a converter of full scale 1.0 makes of samples, and how many it clipped."""
-    parts = np.ascontiguousarray(iq).view(np.float32).reshape(-1, 2)
-    clipped = int(np.count_nonzero((np.abs(parts) > 1.0).any(axis=1)))
-    return np.clip(parts, -1.0, 1.0).reshape(-1).view(np.complex64), clipped
 
 
 def open_loopback(uri: RadioUri) -> LoopbackRadio:
