@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import adi
+import iio
 import numpy as np
 
 from radio.api import (
@@ -68,6 +69,7 @@ class PlutoRadio(Radio):
         self._streams: PlutoStreams | None = None
         self._is_open = False
         with self._asking("cannot be opened"):
+            iio.Context(address)  # says what is wrong; pyadi-iio only that no device was found
             self._sdr = adi.Pluto(uri=address)
             self._sdr.ctx.set_timeout(round(1e3 * timeout_s))
             self._receiver = self._sdr.ctx.find_device("ad9361-phy").find_channel("voltage0", False)
@@ -157,6 +159,7 @@ class PlutoRadio(Radio):
             for name, value in self._found.items():
                 setattr(self._sdr, name, value)
             self._set_modes(self._found_modes)
+            self._mute()  # once more: another sample rate turns the transmitter up
 
     def _apply(self, want: RadioSettings) -> None:
         sdr, now = self._sdr, self._settings

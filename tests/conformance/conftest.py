@@ -1,4 +1,6 @@
+import os
 from collections.abc import Callable, Iterator
+from ctypes.util import find_library
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -7,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.pluto_process import plutos
 from radio.api import Radio, Range
 from radio.limits import LimitedRadio, Limits
 from radio.recording import RecordingRadio
@@ -14,7 +17,7 @@ from radio.registry import open_radio
 
 BUILT_IN = (
     *("loopback", "file", "sim", "sim-pluto", "limited", "recording"),
-    *("remote", "remote-sim", "remote-debian"),
+    *("remote", "remote-sim", "remote-debian", "pluto"),
 )
 AIRS = count()
 ANYTHING = Limits(
@@ -72,6 +75,18 @@ def remote_debian(serve: Callable[..., Any], debian_python: str) -> str:
     return serve(radios, python=debian_python).uri
 
 
+@pytest.fixture(scope="session")
+def pluto() -> Iterator[str]:
+    """A virtual PlutoSDR, at a quarter of real time: other tests run beside."""
+    if find_library("iio") is None:
+        reason = "libiio is missing; on Debian: apt install libiio0"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with plutos(1, pace=0.25) as served:
+        yield f"pluto://{served.uris[0]}"
+
+
 @pytest.fixture
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
     match request.param:
@@ -94,6 +109,9 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
             # A radio has one client: who opens a second one gets the other.
             served, turn = request.getfixturevalue(kind.replace("-", "_")), count()
             return Backend(lambda: open_radio(f"{served}?name=r{next(turn) % 2}"))
+        case "pluto":
+            virtual = request.getfixturevalue("pluto")
+            return Backend(lambda: open_radio(virtual), virtual_time=False)
         case uri:
             return Backend(lambda: open_radio(uri), virtual_time=False)
 

@@ -1,0 +1,65 @@
+"""The driver on virtual PlutoSDRs, through the real pyadi-iio and libiio."""
+
+import numpy as np
+import pytest
+
+from benchmarks.pluto_process import plutos
+from radio.api import RadioError, RadioSettings
+from radio.registry import open_radio
+
+PACE = 0.25  # of real time: other tests run beside this one
+LEAD = 150_000  # samples; more than a turnaround
+
+
+@pytest.fixture(scope="module")
+def two(adi):
+    """URIs of two radios that hear each other at 60 dB."""
+    with plutos(2, pace=PACE) as served:
+        yield [f"pluto://{uri}" for uri in served.uris]
+
+
+def test_a_burst_arrives_when_it_was_said_to(two):
+    rng = np.random.default_rng(0)
+    burst = (0.4 * np.exp(2j * np.pi * rng.random(4000))).astype(np.complex64)
+    with open_radio(two[0]) as sender, open_radio(two[1]) as receiver:
+        sender.configure(RadioSettings(tx_gain_db=0.0))
+        receiver.configure(RadioSettings(rx_gain_db=40.0))
+        places = []
+        for _ in range(3):
+            here, there = sender.now(), receiver.now()
+            report = sender.transmit(burst, at=here + LEAD)
+            assert report.started_at == here + LEAD
+            capture = receiver.receive(2 * LEAD, at=there)
+            power = np.convolve(np.abs(capture.iq) ** 2, np.ones(32) / 32, "valid")
+            assert power.max() > 100 * np.median(power)
+            loud = np.flatnonzero(power > power.max() / 2)  # no phase: the carriers differ
+            assert abs(loud[-1] - loud[0] - burst.size) < 100
+            places.append(int(loud[0]) + there - report.started_at)
+        # The two clocks stand in one relation, but for the drift of 40 ppm in a second.
+        assert max(places) - min(places) < 100
+
+
+def test_settings_are_read_back_and_restored(adi, two):
+    address = two[0].removeprefix("pluto://")
+    before = adi.Pluto(address)
+    before.rx_lo = 2_400_000_000
+    found = (before.rx_lo, before.sample_rate, before.gain_control_mode_chan0)
+    with open_radio(two[0]) as radio:
+        applied = radio.configure(RadioSettings(915e6 + 0.4, 1e6, -20.1, 30.4))
+        assert abs(applied.carrier_hz - 915e6) <= 3
+        assert applied.tx_gain_db in (-20.0, -20.25)
+        assert applied.rx_gain_db == 30
+        assert radio.settings == applied
+    after = adi.Pluto(address)
+    assert (after.rx_lo, after.sample_rate, after.gain_control_mode_chan0) == found
+    assert after.tx_hardwaregain_chan0 == -89.75
+    assert {float(scale) for scale in after.dds_scales} == {0.0}
+
+
+def test_a_radio_that_is_not_there_is_named():
+    with pytest.raises(RadioError, match=r"ip:127\.0\.0\.1:9 cannot be opened"):
+        open_radio("pluto://ip:127.0.0.1:9")
+    with pytest.raises(RadioError, match="buffer should be 1024"):
+        open_radio("pluto://ip:127.0.0.1?buffer=3")
+    with pytest.raises(RadioError, match="does not say which"):
+        open_radio("pluto://")
