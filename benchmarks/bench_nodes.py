@@ -163,7 +163,7 @@ def said(count: int, bench: Path, settings: list[str]) -> tuple[str, ...]:
     params = Params(np.zeros(experiment.dim, np.float32), 0.1, numbers)
     grant = Grant(0, 1.0, 1.0, np.ones(leg.numerology.used_carriers, np.complex64), 0.1)
     told: list[Body] = [grant, Ack(applied=True)]
-    told += [s.ask for s in stages(0, 0, numbers, leg, 1) if s.to != "receiver"]
+    told += [ask for s in stages(0, 0, numbers, leg, 1) if s.to != "receiver" for ask in s.asks]
     answers: list[Body] = [Ready(1.0, 1.0), Report(0, 0, 1.0, 1.0, 0)]
     requests = 0
     for ask in told:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes.util
 import importlib.metadata
 import importlib.util
 import os
@@ -26,7 +27,6 @@ GIB = 2**30
 LEAST_MEMORY, LEAST_DISK = 2 * GIB, 1 * GIB
 # Import name, what it drives, how to get it.
 RADIO_SDKS = {
-    "pyadi-iio": ("adi", "PlutoSDR", f"{sys.executable} -m pip install pyadi-iio"),
     "uhd": ("uhd", "USRP", "conda install -c conda-forge uhd, or apt install python3-uhd"),
     "gnuradio": (
         "gnuradio",
@@ -71,6 +71,7 @@ def checks(folder: Path = Path()) -> list[Check]:
         _disk(folder),
         _writable(folder / "runs"),
         _omniglot(),
+        _libiio(),
         *_radios(),
         _system_python(),
     ]
@@ -197,6 +198,14 @@ def _omniglot() -> Check:
     if missing:
         return Check("Omniglot", False, f"{place} lacks {missing}", remedy, required=False)
     return Check("Omniglot", True, str(place), "", required=False)
+
+
+def _libiio() -> Check:
+    """The C library that pyadi-iio drives PlutoSDRs through; no wheel brings it."""
+    there = ctypes.util.find_library("iio")
+    detail = there or "not installed; not needed for the simulated channel"
+    remedy = "" if there else "apt install libiio0 libiio-utils, or conda install libiio"
+    return Check("libiio (PlutoSDR)", there is not None, detail, remedy, required=False)
 
 
 def _radios() -> Iterator[Check]:
