@@ -79,7 +79,10 @@ def up(
             soft_wrap=True,
             highlight=False,
         )
-        end = supervisor.run(_looking(folder, screen) if live else lambda: None)
+        try:
+            end = supervisor.run(_looking(folder, screen) if live else lambda: None)
+        except KeyboardInterrupt:  # in the middle of starting
+            end = End(STOPPED, "stopped")
     _leave(end, config, folder, as_json)
 
 
@@ -170,7 +173,10 @@ def _checked(
     """
     file = bench_file.read(bench)
     config = experiment_file.read(experiment).config([*(overrides or []), "uplink=iq"])
-    built = Experiment(config)
+    try:
+        built = Experiment(config)
+    except KeyboardInterrupt:
+        raise typer.Exit(STOPPED) from None
     brief_of(built, file, AirPlan.of(built, file.config), run="none")
     folder = choose_folder(config, out, resume)
     if resume:

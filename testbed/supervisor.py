@@ -10,10 +10,12 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import multiprocessing.connection
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -22,7 +24,7 @@ from testbed.bench_config import COORDINATOR
 from testbed.bench_file import BenchFile
 from testbed.config import ExperimentConfig
 from testbed.experiment import Progress, Watch
-from testbed.nodes.child import AIR, Ready, air, coordinator, live, node
+from testbed.nodes.child import AIR, BREAK_OFF_S, Ready, air, coordinator, live, node
 from testbed.nodes.shell import End
 from testbed.run_folder import NODES
 from testbed.runs import stop_after_round
@@ -66,10 +68,11 @@ class Child:
         context = multiprocessing.get_context("forkserver")
         self.pipe, theirs = context.Pipe()
         self.end = None
-        self._process = context.Process(
+        process = context.Process(
             target=live, args=(self._work(again), theirs, self._log), name=self.name
         )
-        self._process.start()
+        process.start()
+        self._process = process
         theirs.close()
 
     @property
@@ -158,7 +161,9 @@ class Supervisor:
 
     def run(self, look: Callable[[], None]) -> End:
         """Until the run is over, or somebody stops it; `look` is called now and then."""
-        with self._all_ended(), stop_after_round() as stop:
+        # Starting the first child waits for seconds of imports, and does not look for signals.
+        with self._all_ended(), stop_after_round(BREAK_OFF_S) as stop:
+            start_forkserver()
             # The air first: radios are opened when nodes start.
             if self._air is not None:
                 self._air.start()
@@ -251,6 +256,16 @@ class Supervisor:
         while any(c.is_alive for c in children) and time.monotonic() < deadline:
             self._listen()
         self._listen()
+
+
+def start_forkserver() -> None:
+    """Start the process that nodes are forked from; Ctrl-C in a terminal is not meant for it."""
+    resource_tracker.ensure_running()  # by itself, as it unblocks signals
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _node(bench: BenchFile, name: str, state: Path, again: bool) -> Callable[..., End]:
