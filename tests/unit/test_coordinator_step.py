@@ -334,3 +334,23 @@ def test_a_step_leaves_its_state_as_it_was():
     again = [step(before, event) for event in events]
     assert repr(again) == repr(first)
     assert repr(before) == repr(kept)
+
+
+def test_trouble_says_nothing_of_how_loud_it_was():
+    bench = Led()
+    bench.odd["rx", SendBeacon] = SILENCE
+    bench.gathered()
+    bench.says("rx", Status(7, ""))
+    bench.says("rx", Status(0, "broken"))
+    assert bench.state.now.overdriven == {0: 7}
+    assert bench.faults("rx") == {"radio": 1}
+
+
+def test_sync_beacons_that_a_device_missed_are_counted_against_it():
+    bench = Led()
+    bench.odd["rx", SendBeacon] = SILENCE
+    bench.gathered()
+    bench.says("d0", Report(0, 0, 0.0, 0.0, 0))
+    assert bench.faults("d0") == {}
+    bench.says("d0", Report(0, 0, 0.0, 0.0, 2))
+    assert bench.faults("d0") == {"sync beacon": 1}
