@@ -25,7 +25,15 @@ from radio.api import RadioError, Range
 from radio.keys import NAME
 from radio.limits import Limits
 from radio.registry import RadioUri
-from testbed.bench_place import AddressText, AirText, FilePath, RadioText, Text, served_at
+from testbed.bench_place import (
+    AddressText,
+    AirText,
+    FilePath,
+    RadioText,
+    Text,
+    served_at,
+    virtual_pluto_at,
+)
 from testbed.config import Decibels, Positive, PositiveInt, Section
 
 COORDINATOR = "coordinator"  # the name of this node on every bench
@@ -42,6 +50,7 @@ def _name(name: str) -> str:
 
 NodeName = Annotated[str, Field(pattern=f"^{NAME}$"), AfterValidator(_name)]
 Count = Annotated[int, Field(ge=0, le=1000)]
+Seconds = Annotated[float, Field(ge=0, le=10)]
 Band = Annotated[tuple[Positive, Positive], Field(strict=False)]
 
 
@@ -115,6 +124,13 @@ class LimitsConfig(Section):
         )
 
 
+class AirConfig(Section):
+    """The virtual air that `airmeta up` serves, to the nodes whose radios are on it."""
+
+    at: AirText  # of simulated radios
+    pace: Positive | None = None  # seconds on the air in a second; null: 1 with PlutoSDRs on it
+
+
 class LinkConfig(Section):
     """What these radios are like, in place of what the experiment assumes (null: keep that)."""
 
@@ -125,6 +141,9 @@ class LinkConfig(Section):
     rx_gain_db: Decibels | None = None
     tx_gain_db: Decibels | None = None
     search: PositiveInt | None = None  # samples by which a first guess of the time may be off
+    lead: PositiveInt | None = None  # samples from planning a call to its beacon
+    turnaround_s: Seconds | None = None  # from hearing a beacon to sending with it
+    control_s: Seconds | None = None  # from the last sounding to the earliest data
 
 
 class DeadlinesConfig(Section):
@@ -149,6 +168,10 @@ def _devices(value: Any, info: ValidationInfo) -> DevicesTemplate | tuple[NodeCo
     raise ValueError("should be a list of nodes, or count, name and radio of like ones")
 
 
+def _air(value: Any) -> Any:
+    return {"at": value} if isinstance(value, str) else value
+
+
 class BenchConfig(Section):
     """One bench, completely."""
 
@@ -157,7 +180,7 @@ class BenchConfig(Section):
     coordinator: CoordinatorConfig
     receiver: NodeConfig
     devices: Annotated[DevicesTemplate | tuple[NodeConfig, ...], BeforeValidator(_devices)]
-    air: AirText | None = None  # virtual, served by `airmeta up`
+    air: Annotated[AirConfig | None, BeforeValidator(_air)] = None  # or only the text of its `at`
     keys: FilePath | None = None  # folder; needed where other machines can connect
     limits: LimitsConfig | None = None
     link: LinkConfig = LinkConfig()
@@ -167,7 +190,7 @@ class BenchConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> BenchConfig:
-        found = [*self._shared(), *self._exposed()]
+        found = [*self._shared(), *self._exposed(), *self._unpaced()]
         if found:
             raise _mistakes(found)
         return self
@@ -206,6 +229,26 @@ class BenchConfig(Section):
                 yield loc, f"{text} is {_dotted(radios[key])} too; each node has its own radio"
             radios.setdefault(key, loc)
 
+    def virtual_plutos(self) -> dict[str, str]:
+        """HOST or HOST:PORT of the nodes whose radios are virtual PlutoSDRs on the bench's air."""
+        if self.air is None:
+            return {}
+        places = {
+            node.name: virtual_pluto_at(RadioUri.parse(node.radio)) for _, node in self._located()
+        }
+        return {name: place for name, place in places.items() if place is not None}
+
+    def _unpaced(self) -> Iterator[tuple[Loc, str]]:
+        """Time that passes by itself, for radios that wait for each other."""
+        if self.air is None:
+            return
+        plutos = self.virtual_plutos()
+        if self.air.pace is not None and not plutos:
+            yield ("air", "pace"), "is for PlutoSDRs, as pluto://ip:127.0.0.2; other radios wait"
+        for loc, node in self._located():
+            if plutos and node.name not in plutos:
+                yield (*loc, "radio"), f"{node.radio} should be a virtual PlutoSDR like the others"
+
     def _exposed(self) -> Iterator[tuple[Loc, str]]:
         """What other machines can reach, and nobody guards."""
         if self.keys is not None:
@@ -213,7 +256,7 @@ class BenchConfig(Section):
         places: list[tuple[Loc, str | None]] = [
             (("coordinator", "address"), self.coordinator.address)
         ]
-        for loc, text in [*self._radios(), *([(("air",), self.air)] if self.air else [])]:
+        for loc, text in [*self._radios(), *([(("air",), self.air.at)] if self.air else [])]:
             uri = RadioUri.parse(text)
             if "keys" not in uri.options:  # which would be for this radio alone
                 places.append((loc, served_at(uri)))

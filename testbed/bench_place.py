@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,24 @@ def served_at(uri: RadioUri) -> str | None:
     return endpoint(uri) if uri.scheme.startswith("zmq+") else None
 
 
+def virtual_pluto_at(uri: RadioUri) -> str | None:
+    """HOST or HOST:PORT of a PlutoSDR of this machine, as only virtual ones are; None for others.
+
+    Raises:
+        ValueError: it lies on this machine, and is no address of one.
+    """
+    if uri.scheme != "pluto" or not uri.address.startswith("ip:127."):
+        return None
+    host, _, port = uri.address.removeprefix("ip:").partition(":")
+    try:
+        ipaddress.IPv4Address(host)
+    except ValueError as error:
+        raise ValueError(f"{uri}: {error}") from error
+    if port and not (port.isdecimal() and 0 < int(port) < 65536):
+        raise ValueError(f"{uri}: the port should be 1 to 65535, not {port!r}")
+    return f"{host}:{port}" if port else host
+
+
 def _address(text: str) -> str:
     _require_filled(text)
     try:
@@ -70,6 +89,7 @@ def _radio(text: str) -> str:
     try:
         uri = RadioUri.parse(text)
         driver_of(uri)
+        virtual_pluto_at(uri)
         address = served_at(uri)
     except RadioError as error:
         raise ValueError(str(error)) from error

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,8 +10,7 @@ import typer
 
 from fl_core.errors import InputError
 from fl_core.tasks import omniglot
-from radio.api import Radio, RadioError
-from radio.registry import open_radio
+from radio.api import RadioError
 from testbed import bench_file, experiment_file, tables
 from testbed import doctor as doctor_checks
 from testbed.evaluate import evaluate_run
@@ -23,8 +20,8 @@ from testbed.on_air.replay import replay_run
 from testbed.options import ExperimentName, Json, Out, Overrides, Resume
 from testbed.report.html import write_report
 from testbed.report.sweep import write_sweep_report
-from testbed.runs import run_with_references, stop_after_round
-from testbed.serving import serving, virtual_radios
+from testbed.runs import run_with_references
+from testbed.serve_commands import air, serve_radio
 from testbed.sweep import SWEEP_FILE, Sweep
 from testbed.terminal import STOPPED, console, messages, present, print_json, progress
 from testbed.workers import WorkerLostError, one_thread
@@ -42,17 +39,14 @@ app.command(epilog="Example: `airmeta up virtual lab rounds=20`")(up)
 app.command(epilog="Example: `airmeta status runs/lab`")(status)
 app.command(epilog="Example: `airmeta stop runs/lab`")(stop)
 
-At = Annotated[str, typer.Option(help="Address: zmq+ipc://PATH or zmq+tcp://HOST:PORT.")]
-KeyFile = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="DIR/NAME.secret", help="Key of this end; who has a NAME.public in DIR may come."
-    ),
-]
-EVERYBODY_HERE = "zmq+tcp://127.0.0.1:*"
-
 radio_app = typer.Typer(help="Radios by themselves.", no_args_is_help=True)
 app.add_typer(radio_app, name="radio")
+app.command(epilog="Example: `airmeta air --plutos 4`, `airmeta air lab --at zmq+ipc:///tmp/lab`")(
+    air
+)
+radio_app.command(
+    name="serve", epilog="Example: `airmeta radio serve loopback:// --at zmq+tcp://127.0.0.1:5555`"
+)(serve_radio)
 
 RUN_EXAMPLE = "Example: `airmeta run demo rounds=60 channel.snr_db=10 --out runs/noisy`"
 
@@ -157,32 +151,6 @@ def report(
         console.print(f"report: {path}")
 
 
-@app.command(epilog="Example: `airmeta air demo --at zmq+ipc:///tmp/lab`")
-def air(
-    experiment: ExperimentName,
-    overrides: Overrides = None,
-    at: At = EVERYBODY_HERE,
-    keys: KeyFile = None,
-    as_json: Json = False,
-) -> None:
-    """Serve the virtual air of an experiment to other processes, a radio for each node."""
-    config = experiment_file.read(experiment).config([*(overrides or []), "uplink=iq"])
-    _serve(virtual_radios(config), at, keys, True, as_json)
-
-
-@radio_app.command(
-    name="serve", epilog="Example: `airmeta radio serve loopback:// --at zmq+tcp://127.0.0.1:5555`"
-)
-def serve_radio(
-    uri: Annotated[str, typer.Argument(help="The radio, as `sim://air?name=d3`.")],
-    at: At = EVERYBODY_HERE,
-    keys: KeyFile = None,
-    as_json: Json = False,
-) -> None:
-    """Serve one radio to another process, host or interpreter."""
-    _serve({"radio": partial(open_radio, uri)}, at, keys, False, as_json)
-
-
 @app.command(epilog="Example: `airmeta doctor`")
 def doctor(as_json: Json = False) -> None:
     """Check this machine: what is there, what is missing, how to get it."""
@@ -234,28 +202,6 @@ def main() -> None:
     except OSError as error:
         messages.print(f"airmeta: {error}; `--resume` goes on from the last checkpoint")
         sys.exit(1)
-
-
-def _serve(
-    radios: Mapping[str, Callable[[], Radio]],
-    at: str,
-    keys: Path | None,
-    serial: bool,
-    as_json: bool,
-) -> None:
-    with (
-        stop_after_round() as stop,
-        serving(radios, at, keys, serial) as server,
-    ):
-        uris = [f"{server.uri}?name={name}" for name in radios]
-        if as_json:
-            print_json({"radios": uris})
-        else:
-            for uri in uris:
-                console.print(uri, soft_wrap=True, highlight=False)
-            console.print("Ctrl-C ends it")
-        sys.stdout.flush()
-        server.serve(stop)
 
 
 if __name__ == "__main__":

@@ -132,8 +132,9 @@ def serve_plutos(
     Args:
         air: shared; its carrier and rate are where it can be heard by others than Plutos.
         names: of its radios.
-        hosts: one for each, as 127.0.0.2; the same one for several needs port 0.
-        port: of all.
+        hosts: one for each, as 127.0.0.2, or 127.0.0.2:31000 with a port of its own; the same one
+            for several needs port 0.
+        port: of all others.
         latency: of the host sides.
 
     Yields:
@@ -145,7 +146,9 @@ def serve_plutos(
     """
     bands = Bands(air)
     with ExitStack() as stack:
-        yield [
-            stack.enter_context(PlutoServer(Pluto(bands, name, latency), host, port))
-            for name, host in zip(names, hosts, strict=True)
-        ]
+        servers = []
+        for name, where in zip(names, hosts, strict=True):
+            host, _, own = where.partition(":")
+            server = PlutoServer(Pluto(bands, name, latency), host, int(own or port))
+            servers.append(stack.enter_context(server))
+        yield servers

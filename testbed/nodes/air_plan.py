@@ -6,6 +6,7 @@ Nothing of it is sent: each node has the bench file, and the experiment comes wi
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from fl_core.errors import InputError
 from radio.api import RadioSettings
@@ -21,18 +22,27 @@ class AirPlan:
     """A run's air.
 
     Attributes:
-        link: settings of waveform and synchronisation.
-        timeline: of a round with all active devices, in one leg.
+        virtual: the air as it would be simulated, with what the bench says of its radios.
         settings: of every radio.
-        first_s: true time of the first round's start, where rounds are paced.
-        every_s: from round to round, where they are.
     """
 
-    link: Link
-    timeline: Timeline
+    virtual: VirtualBench
     settings: RadioSettings
-    first_s: float
-    every_s: float
+
+    @property
+    def link(self) -> Link:
+        """Settings of waveform and synchronisation."""
+        return self.virtual.link
+
+    def link_of(self, applied: RadioSettings) -> Link:
+        """The link of a receiver with these settings, whose gain may not be just the wanted one."""
+        louder = 10 ** ((applied.rx_gain_db - self.settings.rx_gain_db) / 20)
+        return replace(self.link, reference_gain=self.link.reference_gain * louder)
+
+    @cached_property
+    def timeline(self) -> Timeline:
+        """Of a round with all active devices, in one leg."""
+        return self.virtual.timeline()
 
     @classmethod
     def of(cls, experiment: Experiment, bench: BenchConfig) -> AirPlan:
@@ -50,19 +60,13 @@ class AirPlan:
         gains = {key: given.pop(key) for key in ("rx_gain_db", "tx_gain_db") if key in given}
         if "reference_gain_db" in given:
             given["reference_gain"] = 10 ** (given.pop("reference_gain_db") / 20)
-        link = replace(virtual.link, **given)
+        virtual = virtual.with_radios(**given)
         settings = RadioSettings(
-            carrier_hz=link.carrier_hz,
-            sample_rate_hz=link.numerology.sample_rate_hz,
+            carrier_hz=virtual.link.carrier_hz,
+            sample_rate_hz=virtual.link.numerology.sample_rate_hz,
             rx_gain_db=virtual.levels.rx_gain_db,
         )
-        return cls(
-            link,
-            replace(virtual.timeline(), shared_clock=link.shared_clock),
-            replace(settings, **gains),
-            virtual.first_s,
-            virtual.every_s,
-        )
+        return cls(virtual, replace(settings, **gains))
 
     def legs(self, num_devices: int) -> tuple[Timeline, ...]:
         """The legs of a round of so many devices."""

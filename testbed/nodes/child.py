@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import select
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
@@ -18,13 +20,16 @@ from fl_core.errors import InputError
 from radio.api import RadioError
 from testbed.bench_file import BenchFile
 from testbed.config import ExperimentConfig
+from testbed.experiment import Experiment
+from testbed.nodes.air_plan import AirPlan
 from testbed.nodes.shell import End
 from testbed.nodes.start import start_coordinator, start_device, start_receiver
 from testbed.runs import stop_after_round
-from testbed.serving import serving, virtual_radios
+from testbed.serving import serving, serving_plutos, virtual_radios
 from testbed.workers import one_thread
 
 AIR = "air"
+NICE = 10  # nodes compute; whoever serves the air to all of them in its time goes first
 BREAK_OFF_S = 1.0  # from being told to end until it is broken off; farewells are shorter
 
 Tell = Callable[[Any], None]
@@ -87,8 +92,20 @@ def node(bench: BenchFile, name: str, state: Path) -> Callable[[Tell, Stop], End
 
 def _air(bench: BenchFile, config: ExperimentConfig, tell: Tell, stop: Stop) -> End:
     bench.sockets.mkdir(parents=True, exist_ok=True, mode=0o700)
-    assert bench.config.air is not None
-    with serving(virtual_radios(config), bench.config.air, None, serial=True) as server:
+    air = bench.config.air
+    assert air is not None
+    virtual = AirPlan.of(Experiment(config), bench.config).virtual
+    at = bench.config.virtual_plutos()
+    plutos = {
+        radio: at[node.name]
+        for radio, node in zip(virtual.radios, bench.nodes, strict=False)
+        if node.name in at
+    }
+    with ExitStack() as stack:
+        radios = virtual_radios(virtual)
+        if plutos:
+            radios = stack.enter_context(serving_plutos(virtual, plutos, air.pace or 1.0))
+        server = stack.enter_context(serving(radios, air.at, None, serial=True))
         tell(Ready())
         server.serve(stop)
     return End(0, "the air is not needed any more")
@@ -101,6 +118,7 @@ def _coordinator(
 
 
 def _node(bench: BenchFile, name: str, state: Path, tell: Tell, stop: Stop) -> End:
+    os.nice(NICE)
     if name == bench.receiver.name:
         return start_receiver(bench, state / name, stop)
     return start_device(bench, name, state / name, stop)

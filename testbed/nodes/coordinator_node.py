@@ -8,6 +8,7 @@ import secrets
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -136,8 +137,14 @@ class CoordinatorNode:
             return Paced()
         try:
             rate = self._clock.settings.sample_rate_hz
-            start = round((self._plan.first_s + index * self._plan.every_s) * rate)
-            if self._clock.now() < start:
+            now = self._clock.now()
+            # A clock that waits for nobody may be beyond the round's own start.
+            start = next(
+                start
+                for turn in count(index)
+                if (start := round(self._plan.virtual.start_s(turn) * rate)) >= now
+            )
+            if now < start:
                 self._clock.receive(1, at=start - 1)
         except RadioError as error:
             return Broken(1, f"the clock of the bench: {error}; {GOES_ON}")
@@ -179,9 +186,9 @@ def _log_changes(before: Mapping[str, Node], after: Mapping[str, Node]) -> None:
     for name, node in after.items():
         if node.here != before[name].here:
             _log.info("%s is %s", name, "here" if node.here else "gone")
-        for fault, count in node.faults.items():
-            if count > before[name].faults.get(fault, 0):
-                _log.warning("%s: %s (%d)", name, fault, count)
+        for fault, times in node.faults.items():
+            if times > before[name].faults.get(fault, 0):
+                _log.warning("%s: %s (%d)", name, fault, times)
 
 
 def brief_of(experiment: Experiment, bench: BenchFile, plan: AirPlan, run: str) -> Brief:

@@ -18,7 +18,7 @@ from fl_core.power import PowerPlan
 from fl_core.round import OverTheAir
 from fl_core.sparsifier import sparsify
 from fl_core.streams import stream
-from radio.api import Radio, RadioError
+from radio.api import Radio, RadioError, RadioSettings
 from testbed.bench_config import BenchConfig
 from testbed.experiment import DIVERGED_ABOVE, Experiment
 from testbed.experiment_file import validated
@@ -57,6 +57,7 @@ class DeviceNode:
         self._bench = bench
         self._state = state
         self._radio: Radio | None = open_radio()
+        self._asked: RadioSettings | None = None
         self._job: Job | None = None
         self._call: CallOnAir | None = None
 
@@ -120,9 +121,11 @@ class DeviceNode:
         """The radio as this run wants it; opened again if it had to be closed."""
         assert self._job is not None
         if self._radio is None:
-            self._radio = self._open_radio()
-        if self._radio.settings != self._job.plan.settings:
-            self._radio.configure(self._job.plan.settings)
+            self._radio, self._asked = self._open_radio(), None
+        wanted = self._job.plan.settings
+        if self._asked != wanted:  # what came of it may differ: gains have steps
+            self._radio.configure(wanted)
+            self._asked = wanted
         return self._radio
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from fl_core.errors import InputError
 from fl_core.round import OverTheAir, received_snr
-from radio.api import Radio, RadioError, TxReport
+from radio.api import Radio, RadioError, RadioSettings, TxReport
 from radio.recording import RecordingRadio
 from radio.waveform.preamble import Preamble
 from testbed.bench_config import BenchConfig
@@ -68,6 +68,7 @@ class ReceiverNode:
         self._bench = bench
         self._state = state
         self._radio: RecordingRadio | None = RecordingRadio(open_radio())
+        self._asked: RadioSettings | None = None
         self._job: Job | None = None
         self._round: RoundHeard | None = None
 
@@ -129,9 +130,11 @@ class ReceiverNode:
         """The radio as this run wants it; opened again if it had to be closed."""
         assert self._job is not None
         if self._radio is None:
-            self._radio = RecordingRadio(self._open_radio())
-        if self._radio.settings != self._job.plan.settings:
-            self._radio.configure(self._job.plan.settings)
+            self._radio, self._asked = RecordingRadio(self._open_radio()), None
+        wanted = self._job.plan.settings
+        if self._asked != wanted:  # what came of it may differ: gains have steps
+            self._radio.configure(wanted)
+            self._asked = wanted
         return self._radio
 
     def _end_round(self, done: bool = False) -> None:
@@ -249,7 +252,7 @@ class RoundHeard:
     def _begin(self, told: Begin) -> None:
         self._call, self._leg = told.call, told.leg
         self._timeline = self._job.legs(len(told.devices))[told.leg]
-        link = self._job.plan.link
+        link = self._job.plan.link_of(self._radio.settings)
         # Beacons of a call that failed may still be to come; a radio sends one thing at a time.
         free = max(self._radio.now(), self._armed_until)
         self._receiver = Receiver(self._radio, self._timeline, link, free + link.lead)

@@ -37,6 +37,8 @@ class Link:
             a calibration of the levels yields. It sets the unit of gains, nothing else.
         sounding_life_s: how old a sounding may become; longer updates are sounded again.
         search: samples by which a device's first guess of the time may be off.
+        lead: samples from planning a call to its beacon; meanwhile messages travel, and the
+            receiver's radio is armed.
     """
 
     numerology: Numerology
@@ -49,16 +51,12 @@ class Link:
     reference_gain: float = 1.0
     sounding_life_s: float = 1.0
     search: int = 500
+    lead: int = 1000
 
     @property
     def amplitude(self) -> float:
         """What a symbol of power 1 is multiplied with before the converter."""
         return amplitude_for_backoff(self.backoff_db, self.numerology)
-
-    @property
-    def lead(self) -> int:
-        """Samples from planning a call to its beacon, so that every device listens in time."""
-        return 2 * self.search
 
     @property
     def max_cfo_hz(self) -> float:

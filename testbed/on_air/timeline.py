@@ -20,7 +20,7 @@ from radio.waveform.numerology import Numerology
 from radio.waveform.preamble import Preamble
 
 SLOT_GUARD = 80  # silent samples after a sounding symbol: timing errors, long channels
-LEAST_TURNAROUND = 1024  # samples; a device listens for its first beacon that much longer
+LEAST_TURNAROUND = 1024  # samples
 GAP = 400  # samples between two transmissions of different radios
 
 
@@ -46,6 +46,8 @@ class Timeline:
         burst_symbols: OFDM symbols with data a burst, at most.
         sync_beacons: how many precede the first burst.
         sync_spacing_s: between two of them, start to start.
+        search: samples by which a device's first guess of the time may be off. It listens for its
+            first beacon until twice as much behind it.
     """
 
     numerology: Numerology
@@ -57,6 +59,7 @@ class Timeline:
     burst_symbols: int = 57
     sync_beacons: int = 2
     sync_spacing_s: float = 10e-3
+    search: int = 500
 
     def legs(self, life_s: float) -> tuple[Timeline, ...]:
         """The round cut into as few rounds as it takes for no sounding to be older than `life_s`.
@@ -113,13 +116,15 @@ class Timeline:
     def sounding(self) -> int:
         """Start of the first slot."""
         if self.shared_clock:
-            return self.beacon.length + self.turnaround
+            answered = 2 * self.search + self.samples(self.turnaround_s)
+            return self.beacon.length + max(LEAST_TURNAROUND, answered)
         return self.early_sync + self.sync.length + self.turnaround
 
     @property
     def early_sync(self) -> int:
         """Start of the sync beacon before the sounding."""
-        return max(self.samples(self.sync_spacing_s), self.beacon.length + GAP)
+        heard = self.beacon.length + max(GAP, 2 * self.search)
+        return max(self.samples(self.sync_spacing_s), heard)
 
     @property
     def sounding_end(self) -> int:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from copy import copy
 from dataclasses import replace
 from pathlib import Path as FilePath
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +19,7 @@ from radio.registry import open_radio
 from radio.waveform.numerology import Numerology
 from sim_fallback.air import Air, Scene
 from sim_fallback.airs import publish
+from sim_fallback.clock import Clock
 from sim_fallback.path import Path
 from sim_fallback.presets import PRESETS, Preset
 from sim_fallback.sim_radio import RX_GAIN_DB
@@ -66,13 +69,36 @@ class VirtualBench:
             config.devices.num_active,
             self._numerology,
         )
+        self.turnaround_s = self.preset.front_end.turnaround_s
+        self.control_s = config.iq.control_s
         self.link = self._link()
         self.every_s, self.first_s = self._schedule()
 
+    def with_radios(
+        self, turnaround_s: float | None = None, control_s: float | None = None, **link: Any
+    ) -> VirtualBench:
+        """The same bench, of which others know better what its radios are like.
+
+        Args:
+            turnaround_s: of a device.
+            control_s: from the last sounding to the data.
+            link: fields of `Link`.
+        """
+        other = copy(self)
+        other.turnaround_s = self.turnaround_s if turnaround_s is None else turnaround_s
+        other.control_s = self.control_s if control_s is None else control_s
+        other.link = replace(self.link, **link)
+        other.every_s, other.first_s = other._schedule()
+        return other
+
     @property
-    def turnaround_s(self) -> float:
-        """Of a device."""
-        return self.preset.front_end.turnaround_s
+    def radios(self) -> tuple[str, ...]:
+        """Names of the receiver's radio, and of the devices'."""
+        return (RECEIVER, *map(name_of, range(self._config.devices.num_devices)))
+
+    def start_s(self, index: int) -> float:
+        """True time at which a round may begin."""
+        return self.first_s + index * self.every_s
 
     def timeline(self) -> Timeline:
         """The plan of every round."""
@@ -81,16 +107,17 @@ class VirtualBench:
             self._config.devices.num_active,
             self._num_symbols,
             self.turnaround_s,
-            self._config.iq.control_s,
+            self.control_s,
             shared_clock=self.link.shared_clock,
             sync_beacons=self._config.iq.sync_beacons,
+            search=self.link.search,
         )
 
-    def air(self) -> Air:
-        """A new air, at its beginning."""
+    def air(self, clock: Clock | None = None) -> Air:
+        """A new air, at its beginning, in virtual time unless another clock is given."""
         # Scores are made after the data, of the sounding before the grants.
         longest = max(leg.length for leg in self.timeline().legs(self.link.sounding_life_s))
-        return Air(self.scene(), history_s=0.5 + longest / self._numerology.sample_rate_hz)
+        return Air(self.scene(), clock, 0.5 + longest / self._numerology.sample_rate_hz)
 
     @contextmanager
     def open(self, folder: FilePath) -> Iterator[Bench]:
@@ -124,7 +151,7 @@ class VirtualBench:
                 device,
                 self.link,
                 self.timeline(),
-                wait=lambda index: air.clock.wait_until(self.first_s + index * self.every_s),
+                wait=lambda index: air.clock.wait_until(self.start_s(index)),
                 scorer=scorer if self._config.iq.error_budget else None,
             )
             keeper = Keeper(self._config, folder, receiver, uplink)
@@ -142,12 +169,11 @@ class VirtualBench:
             block_s=self.every_s,
         )
         losses_db = self.levels.loss_db - 20 * np.log10(self._path_amplitudes)
-        names = [RECEIVER, *(name_of(i) for i in range(config.devices.num_devices))]
         return Scene(
             carrier_hz=iq.carrier_hz,
             sample_rate_hz=self._numerology.sample_rate_hz,
             equipment={
-                **{name: self.preset.equip(config.seed, name) for name in names},
+                **{name: self.preset.equip(config.seed, name) for name in self.radios},
                 CLOCK: PRESETS["ideal"].equip(config.seed, CLOCK),
             },
             paths={
@@ -172,12 +198,13 @@ class VirtualBench:
         """Seconds of true time from round to round, and from there to its start.
 
         A channel stays for a round. Each one lies in the middle of its stretch, with room for a
-        receiver whose clock is slow.
+        receiver whose clock is slow, or that begins late.
         """
         legs = self.timeline().legs(self.link.sounding_life_s)
         samples = sum(leg.length + self.link.lead for leg in legs)
         rounds_s = samples / self._numerology.sample_rate_hz
-        round_s = math.ceil(100 * (rounds_s * (1 + SLOWEST) + 0.01)) / 100
+        room_s = max(0.01, 4 * self.link.search / self._numerology.sample_rate_hz)
+        round_s = math.ceil(100 * (rounds_s * (1 + SLOWEST) + room_s)) / 100
         lead = (round_s - rounds_s) / 2 * self._numerology.sample_rate_hz
         return round_s, math.floor(lead) / self._numerology.sample_rate_hz
 

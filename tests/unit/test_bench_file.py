@@ -9,7 +9,7 @@ import yaml
 from fl_core.errors import InputError
 from radio.api import Range
 from radio.limits import Limits
-from testbed.bench_config import BenchConfig
+from testbed.bench_config import AirConfig, BenchConfig
 from testbed.bench_file import BENCH, read, shipped
 
 LIMITS = {
@@ -73,7 +73,7 @@ def test_the_virtual_bench():
     air = f"zmq+ipc://{virtual.sockets}/air"
     assert virtual.config.coordinator.address == f"ipc://{virtual.sockets}/control"
     assert virtual.config.coordinator.clock == f"{air}?name=clock"
-    assert virtual.config.air == air
+    assert virtual.config.air == AirConfig(at=air)
     assert virtual.receiver.radio == f"{air}?name=rx"
     assert [d.name for d in virtual.devices] == [f"d{n}" for n in range(10)]
     assert [d.radio for d in virtual.devices] == [f"{air}?name=d{n}" for n in range(10)]
@@ -298,7 +298,7 @@ def test_a_radio_may_have_keys_of_its_own(bench):
 )
 def test_an_air_is_where_radios_are_served(lines, air, message):
     (line,) = lines({"air": air})
-    assert line.startswith("air: ")
+    assert line.startswith("air.at: ")
     assert message in line
 
 

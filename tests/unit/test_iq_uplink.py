@@ -8,7 +8,7 @@ import pytest
 from rounds_on_air import DIM, bench_of, by_hand, config, on_air, play, updates_of
 
 from radio.api import RadioError
-from testbed.on_air.virtual_bench import RECEIVER, VirtualBench, name_of
+from testbed.on_air.virtual_bench import RECEIVER, name_of
 from testbed.schemes import symbol_uplink
 
 SELECTIVE = {"delays_s": (0.0, 1e-6, 2.5e-6), "powers_db": (0.0, -5.0, -10.0)}
@@ -296,7 +296,8 @@ def test_what_the_walk_leaves_of_the_phase():
     assert np.mean(errors) < 1.5 * walk
 
 
-def test_a_radio_that_is_slower_than_the_frame_is_refused(monkeypatch):
-    monkeypatch.setattr(VirtualBench, "turnaround_s", 0.001)
+def test_a_radio_that_is_slower_than_the_frame_is_refused():
+    cfg = config(r=2, preset="pluto-tcxo")
+    bench = bench_of(cfg).with_radios(turnaround_s=0.001)
     with pytest.raises(RadioError, match=r"takes 0\.02 s to answer .* set iq\.turnaround_s"):
-        on_air(config(r=2, preset="pluto-tcxo"))
+        on_air(cfg, bench=bench)
