@@ -30,7 +30,7 @@ from testbed.nodes.coordinator_state import (
     Pace,
     Paced,
 )
-from testbed.nodes.device_messages import Ask, Bye, Hello, Ready, Report
+from testbed.nodes.device_messages import Ask, Bye, Hello, Ready, Report, Trouble
 from testbed.nodes.messages import Body, Message
 from testbed.nodes.receiver_messages import (
     Begun,
@@ -74,8 +74,6 @@ class _Turn(Turn):
             case Halt():
                 self.end(End(130, "stopped"))
 
-    # What nodes say
-
     def _heard(self, message: Message) -> None:
         name, body, state = message.sender, message.body, self.state
         if isinstance(body, Hello | ReceiverHello):
@@ -88,11 +86,10 @@ class _Turn(Turn):
             self._bye(name, body.reason)
         elif message.round != state.round or state.now is None:
             self.blame(name, "late")
+        elif isinstance(body, Trouble):
+            self._out_of_call(name, body.call)
         elif isinstance(body, Report):
-            self.figures(name, cfo_hz=body.cfo_hz, phase_deg=body.phase_deg)
-            self.change(now=state.now.clipping(body.clipped))
-            if body.missed:
-                self.blame(name, "sync beacon")
+            self.report(name, body, state.now)
         elif isinstance(body, Status):
             if body.trouble:
                 self._troubled(name)
@@ -109,9 +106,14 @@ class _Turn(Turn):
         said = (*before, body)
         self.change(answers={**self.state.answers, name: said})
         if stage.is_over(said):
+            self._spare(name)
+        return True
+
+    def _spare(self, name: str) -> None:
+        """Wait for this node no longer."""
+        if name in self.state.unanswered:
             self.change(unanswered=self.state.unanswered - {name})
             self._go_on()
-        return True
 
     def _hello(self, name: str, hello: Hello | ReceiverHello) -> None:
         """Somebody is here, for the first time or again."""
@@ -151,15 +153,21 @@ class _Turn(Turn):
             self.end_if_alone()
             return
         self.blame(name, why)
-        if name in self.state.unanswered:
-            self.change(unanswered=self.state.unanswered - {name})
-            self._go_on()
+        self._spare(name)
 
     def _troubled(self, receiver: str) -> None:
         """The receiver could not do what it was told."""
         self.blame(receiver, "radio")
         if receiver in self.state.unanswered:
             self._failed()
+
+    def _out_of_call(self, name: str, call: int) -> None:
+        """A device's radio has left it; the call goes on without."""
+        self.blame(name, "radio")
+        now = self.state.now
+        if now is not None and self.state.phase == "call" and call == now.call:
+            self.change(now=now.without(self.state.number(name)))
+            self._spare(name)
 
     def _late(self) -> None:
         """A deadline has passed."""

@@ -22,7 +22,7 @@ from testbed.nodes.coordinator_messages import (
     Stop,
     Welcome,
 )
-from testbed.nodes.device_messages import Ask, Bye, Hello, Ready
+from testbed.nodes.device_messages import Ask, Bye, Hello, Ready, Trouble
 from testbed.nodes.member import AGAIN_S, NO_CONFIG, Mute, Say, Unfit
 from testbed.nodes.messages import NO_RUN, Body, Message
 from testbed.nodes.shell import End, Event, Halt, Tick
@@ -117,7 +117,7 @@ class RadioRefused:
 
     Attributes:
         reason: for a person.
-        final: it could not be opened again either.
+        final: it is lost, or will never do that.
     """
 
     reason: str
@@ -210,7 +210,10 @@ def step(state: DeviceState, event: Event) -> Stepped:
         case RadioRefused(reason, final):
             if final:
                 return _bye(state, "radio", End(1, reason))
-            return replace(state, call=None), []
+            if state.call is None:
+                return state, []
+            trouble = Say(Trouble(state.call), state.run, state.round)
+            return replace(state, call=None), [trouble]
     return state, []
 
 

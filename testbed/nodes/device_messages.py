@@ -92,6 +92,17 @@ class Armed(Body):
 
 
 @dataclass(frozen=True, eq=False)
+class Trouble(Body):
+    """Its radio did not do what it was told; it sends nothing more in this call.
+
+    Attributes:
+        call: which call of the round.
+    """
+
+    call: Call
+
+
+@dataclass(frozen=True, eq=False)
 class Report(Body):
     """What became of its part of a call.
 
@@ -130,4 +141,4 @@ class Bye(Body):
     ]
 
 
-FROM_DEVICE = frozenset({Hello, Ready, Marked, Heard, Armed, Report, Ask, Bye})
+FROM_DEVICE = frozenset({Hello, Ready, Marked, Heard, Armed, Trouble, Report, Ask, Bye})

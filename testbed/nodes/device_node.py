@@ -18,7 +18,7 @@ from fl_core.power import PowerPlan
 from fl_core.round import OverTheAir
 from fl_core.sparsifier import sparsify
 from fl_core.streams import stream
-from radio.api import Radio, RadioError, RadioSettings
+from radio.api import Radio, RadioError
 from testbed.bench_config import BenchConfig
 from testbed.experiment import DIVERGED_ABOVE, Experiment
 from testbed.experiment_file import validated
@@ -29,6 +29,7 @@ from testbed.nodes.device_messages import Armed, Heard, Marked, Report
 from testbed.nodes.member import Mute, Say, Unfit
 from testbed.nodes.memory import MemoryFile
 from testbed.nodes.messages import Body
+from testbed.nodes.own_radio import OwnRadio, RadioGoneError
 from testbed.nodes.spoke import Spoke
 from testbed.on_air.device import Device
 from testbed.on_air.timeline import Timeline
@@ -53,25 +54,21 @@ class DeviceNode:
         self, spoke: Spoke, open_radio: Callable[[], Radio], bench: BenchConfig, state: Path
     ) -> None:
         self._spoke = spoke
-        self._open_radio = open_radio
         self._bench = bench
         self._state = state
-        self._radio: Radio | None = open_radio()
-        self._asked: RadioSettings | None = None
+        waits = bench.deadlines
+        self._radio = OwnRadio(open_radio, waits.answer_s, waits.rejoin_s)
         self._job: Job | None = None
         self._call: CallOnAir | None = None
 
     @property
     def turnaround_s(self) -> float:
         """Of its radio."""
-        assert self._radio is not None
-        return self._radio.caps.turnaround_s
+        return self._radio.turnaround_s
 
     def close(self) -> None:
         """RF off."""
-        if self._radio is not None:
-            self._radio.close()
-            self._radio = None
+        self._radio.close()
 
     def perform(self, action: Any) -> Any:
         """Do it; returns what came of it, or None."""
@@ -103,11 +100,10 @@ class DeviceNode:
         self, told: Mark | Listen | Sound | Send, grant: Grant | None
     ) -> device.Done | device.RadioRefused:
         assert self._job is not None
-        # A radio that was open before may do better when it is opened again.
-        is_fresh = isinstance(told, Mark) and self._radio is None
         try:
             if isinstance(told, Mark):
-                self._call = CallOnAir(self._job, self._opened(), told)
+                radio = self._radio.ready(self._job.plan.settings)
+                self._call = CallOnAir(self._job, radio, told)
             assert self._call is not None
             return device.Done(told.call, self._call.do(told, grant))
         except RadioError as error:
@@ -115,18 +111,7 @@ class DeviceNode:
             _log.warning("radio: %s", error)
             self.close()
             self._call = None
-            return device.RadioRefused(str(error), final=is_fresh)
-
-    def _opened(self) -> Radio:
-        """The radio as this run wants it; opened again if it had to be closed."""
-        assert self._job is not None
-        if self._radio is None:
-            self._radio, self._asked = self._open_radio(), None
-        wanted = self._job.plan.settings
-        if self._asked != wanted:  # what came of it may differ: gains have steps
-            self._radio.configure(wanted)
-            self._asked = wanted
-        return self._radio
+            return device.RadioRefused(str(error), final=isinstance(error, RadioGoneError))
 
 
 class Job:

@@ -68,7 +68,7 @@ class Failed:
 
     Attributes:
         status: to be said.
-        final: the radio could not be opened again either.
+        final: the radio is lost, or will never do that.
     """
 
     status: Status

@@ -15,7 +15,7 @@ import numpy as np
 
 from fl_core.errors import InputError
 from fl_core.round import OverTheAir, received_snr
-from radio.api import Radio, RadioError, RadioSettings, TxReport
+from radio.api import Radio, RadioError, TxReport
 from radio.recording import RecordingRadio
 from radio.waveform.preamble import Preamble
 from testbed.bench_config import BenchConfig
@@ -33,6 +33,7 @@ from testbed.nodes.coordinator_messages import (
 )
 from testbed.nodes.member import Mute, Say, Unfit
 from testbed.nodes.messages import Body
+from testbed.nodes.own_radio import OwnRadio, RadioGoneError
 from testbed.nodes.receiver_messages import Begun, BurstHeard, Estimate, Sent, Soundings, Status
 from testbed.nodes.rules import MessageError
 from testbed.nodes.spoke import Spoke
@@ -64,26 +65,22 @@ class ReceiverNode:
         self, spoke: Spoke, open_radio: Callable[[], Radio], bench: BenchConfig, state: Path
     ) -> None:
         self._spoke = spoke
-        self._open_radio = open_radio
         self._bench = bench
         self._state = state
-        self._radio: RecordingRadio | None = RecordingRadio(open_radio())
-        self._asked: RadioSettings | None = None
+        waits = bench.deadlines
+        self._radio = OwnRadio(lambda: RecordingRadio(open_radio()), waits.answer_s, waits.rejoin_s)
         self._job: Job | None = None
         self._round: RoundHeard | None = None
 
     @property
     def turnaround_s(self) -> float:
         """Of its radio."""
-        assert self._radio is not None
-        return self._radio.caps.turnaround_s
+        return self._radio.turnaround_s
 
     def close(self) -> None:
         """RF off."""
         self._end_round()
-        if self._radio is not None:
-            self._radio.close()
-            self._radio = None
+        self._radio.close()
 
     def perform(self, action: Any) -> Any:
         """Do it; returns what came of it, or None."""
@@ -109,14 +106,13 @@ class ReceiverNode:
 
     def _do(self, index: int, told: receiver.OnAir) -> receiver.Done | receiver.Failed:
         assert self._job is not None
-        # A radio that was open before may do better when it is opened again.
-        is_fresh = isinstance(told, Begin) and self._radio is None
         try:
             if isinstance(told, Begin):
                 self._job.require_new(index)
-            if isinstance(told, Begin) and (self._round is None or self._round.index != index):
-                self._end_round()
-                self._round = RoundHeard(self._job, self._opened(), index)
+                radio = self._radio.ready(self._job.plan.settings)
+                if self._round is None or self._round.index != index:
+                    self._end_round()
+                    self._round = RoundHeard(self._job, radio, index)
             if self._round is None:
                 raise RadioError("this call was not begun here; begin it again")
             return receiver.Done(tuple(self._round.do(told)))
@@ -124,18 +120,7 @@ class ReceiverNode:
             _log.warning("radio: %s", error)
             status = Status(0, printable(str(error)))
             self.close()
-            return receiver.Failed(status, final=is_fresh)
-
-    def _opened(self) -> RecordingRadio:
-        """The radio as this run wants it; opened again if it had to be closed."""
-        assert self._job is not None
-        if self._radio is None:
-            self._radio, self._asked = RecordingRadio(self._open_radio()), None
-        wanted = self._job.plan.settings
-        if self._asked != wanted:  # what came of it may differ: gains have steps
-            self._radio.configure(wanted)
-            self._asked = wanted
-        return self._radio
+            return receiver.Failed(status, final=isinstance(error, RadioGoneError))
 
     def _end_round(self, done: bool = False) -> None:
         if self._round is not None:

@@ -104,6 +104,10 @@ class RoundNow:
             symbols=self.symbols + legs[leg].num_symbols,
         )
 
+    def without(self, device: int) -> RoundNow:
+        """With a device less in this call."""
+        return replace(self, synchronised=self.synchronised - {device})
+
     def sounded(self, soundings: Soundings, brief: Brief) -> RoundNow:
         """With the channels of this call, and the power of the round from its first leg."""
         now = self

@@ -9,6 +9,7 @@ from typing import Any
 from testbed.nodes.call import Stage
 from testbed.nodes.coordinator_messages import Ack, Grant, Stop
 from testbed.nodes.coordinator_state import CoordinatorState, Phase, Tell
+from testbed.nodes.device_messages import Report
 from testbed.nodes.messages import Body
 from testbed.nodes.receiver_messages import Soundings
 from testbed.nodes.round_now import RoundNow
@@ -96,6 +97,13 @@ class Turn:
     def figures(self, name: str, **figures: float) -> None:
         """Keep what was last heard of a node."""
         self.note(name, figures={**self.state.nodes[name].figures, **figures})
+
+    def report(self, name: str, report: Report, now: RoundNow) -> None:
+        """Keep what a device tells of its part in a call."""
+        self.figures(name, cfo_hz=report.cfo_hz, phase_deg=report.phase_deg)
+        self.change(now=now.clipping(report.clipped))
+        if report.missed:
+            self.blame(name, "sync beacon")
 
     def note(self, name: str, **fields: Any) -> None:
         """Set fields of a node."""

@@ -34,7 +34,7 @@ from testbed.nodes.coordinator_messages import (
     Stop,
 )
 from testbed.nodes.coordinator_state import Broken, Committed, Paced, Tell
-from testbed.nodes.device_messages import Ask, Bye, Heard, Ready, Report
+from testbed.nodes.device_messages import Ask, Bye, Heard, Ready, Report, Trouble
 from testbed.nodes.messages import Message
 from testbed.nodes.receiver_messages import Status
 from testbed.nodes.shell import End, Event, Halt, Tick
@@ -121,6 +121,29 @@ def test_a_device_that_does_not_answer_is_left_out_of_the_call(kind):
     assert names(Grant, told) == ["d0"]
     assert set(names(Send, told)) == {"d0"}
     assert acks(bench.told) == {"d0": True, "d1": False, "rx": True}
+
+
+@pytest.mark.parametrize("kind", [Mark, Sound])
+def test_a_device_whose_radio_fails_is_not_waited_for(kind):
+    bench = one_round()
+    bench.odd["d1", kind] = Trouble(0)
+    bench.odd["rx", HearSoundings] = soundings(0, True, True)  # its pilot was heard
+    bench.odd["rx", HearBurst] = lambda ask: burst_heard(0, ask.burst, True, False)
+    told = bench.gathered()
+    assert names(Grant, told) == ["d0"]
+    assert set(names(Send, told)) == {"d0"}
+    assert acks(told) == {"d0": True, "d1": False, "rx": True}
+    assert bench.faults("d1") == {"radio": 1}
+
+
+def test_a_trouble_of_another_call_is_only_counted():
+    bench = one_round()
+    bench.odd["d1", Mark] = Trouble(7)
+    bench.odd["rx", HearSoundings] = soundings(0, True, False)
+    bench.odd["rx", HearBurst] = lambda ask: burst_heard(0, ask.burst, True, False)
+    assert acks(bench.gathered()) == {}  # d1 may still answer
+    assert acks(bench.wait(11)) == {"d0": True, "d1": False, "rx": True}
+    assert bench.faults("d1") == {"radio": 1, "mark": 1}
 
 
 def test_a_device_that_did_not_hear_the_beacon_is_not_waited_for():

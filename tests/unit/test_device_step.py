@@ -33,7 +33,7 @@ from testbed.nodes.device import (
     Unfit,
     step,
 )
-from testbed.nodes.device_messages import Armed, Ask, Bye, Hello, Ready
+from testbed.nodes.device_messages import Armed, Ask, Bye, Hello, Ready, Trouble
 from testbed.nodes.shell import End, Event, Halt, Tick
 from testbed.nodes.transport import Denied, Joined, Lost
 
@@ -137,10 +137,17 @@ def test_what_the_radio_did_is_said_in_its_call_only():
     assert node(Done(0, (armed,))) == []
 
 
-@pytest.mark.parametrize("broken", [RadioRefused("x", final=False), Lost("coordinator")])
-def test_it_leaves_a_call_in_which_something_broke(broken):
+@pytest.mark.parametrize(
+    ("broken", "does"),
+    [
+        (RadioRefused("x", final=False), [Say(Trouble(0), RUN, 0)]),
+        (Lost("coordinator"), [Mute()]),
+    ],
+    ids=["radio", "connection"],
+)
+def test_it_leaves_a_call_in_which_something_broke(broken, does):
     node = granted()
-    node(broken)
+    assert node(broken) == does
     assert node.told(send()) == []
     assert node.state.pending == 0
     assert node.state.ended is None

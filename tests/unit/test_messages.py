@@ -19,6 +19,7 @@ SAID_BY_DEVICES = {
     "Marked": {"call": "int"},
     "Heard": {"call": "int", "what": "word", "index": "int", "heard": "bool"},
     "Armed": {"call": "int", "what": "word", "index": "int"},
+    "Trouble": {"call": "int"},
     "Report": {
         "call": "int",
         "clipped": "int",

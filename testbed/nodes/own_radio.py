@@ -1,0 +1,90 @@
+"""A node's own radio, which may go away in the middle of a run and come back."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from radio.api import Radio, RadioError, RadioSettings
+
+_log = logging.getLogger(__name__)
+
+R = TypeVar("R", bound=Radio)
+
+AGAIN_S = 0.25  # between two attempts to open it
+
+
+class RadioGoneError(RadioError):
+    """It could not be opened again for so long that it counts as lost."""
+
+
+class OwnRadio(Generic[R]):
+    """A radio that is closed, and thereby muted, after each of its faults, and opened again.
+
+    Attributes:
+        turnaround_s: of the radio, when it was opened first.
+    """
+
+    def __init__(self, open_radio: Callable[[], R], answer_s: float, rejoin_s: float) -> None:
+        """Open it.
+
+        Args:
+            open_radio: how.
+            answer_s: in which the node has to have an answer; half of it goes into opening.
+            rejoin_s: after which a radio that cannot be opened counts as lost.
+
+        Raises:
+            RadioError: it cannot be opened.
+        """
+        self._open = open_radio
+        self._answer_s, self._rejoin_s = answer_s, rejoin_s
+        self._radio: R | None = open_radio()
+        self._asked: RadioSettings | None = None
+        self._gone_s: float | None = None
+        self.turnaround_s = self._radio.caps.turnaround_s
+
+    def ready(self, wanted: RadioSettings) -> R:
+        """The radio, open and with these settings.
+
+        Raises:
+            RadioError: it cannot be opened yet.
+            RadioGoneError: it could not for `rejoin_s`, or was opened and refuses the settings.
+        """
+        was_closed = self._radio is None
+        radio = self._reopened() if self._radio is None else self._radio
+        if self._asked != wanted:  # what came of it may differ: gains have steps
+            try:
+                radio.configure(wanted)
+            except RadioError as error:
+                # One that was open before may do better when it is opened again.
+                raise (RadioGoneError(str(error)) if was_closed else error) from error
+            self._asked = wanted
+        return radio
+
+    def close(self) -> None:
+        """RF off, and what was still to be sent taken back."""
+        radio, self._radio, self._asked = self._radio, None, None
+        if radio is not None:
+            try:
+                radio.close()
+            except RadioError as error:  # which is why it is closed
+                _log.warning("radio, while it was closed: %s", error)
+
+    def _reopened(self) -> R:
+        began_s = time.monotonic()
+        self._gone_s = began_s if self._gone_s is None else self._gone_s
+        while True:
+            try:
+                self._radio = self._open()
+            except RadioError as error:
+                now_s = time.monotonic()
+                if now_s - self._gone_s > self._rejoin_s:
+                    raise RadioGoneError(str(error)) from error
+                if now_s - began_s > self._answer_s / 2:
+                    raise
+                time.sleep(AGAIN_S)
+            else:
+                self._gone_s = None
+                return self._radio
