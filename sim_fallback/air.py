@@ -21,7 +21,7 @@ from sim_fallback.front_end import Cause
 from sim_fallback.ledger import Ledger
 from sim_fallback.path import Path
 from sim_fallback.presets import Equipment
-from sim_fallback.render import TILE, Link, Times, sample_at, true_time_s
+from sim_fallback.render import TILE, Link, Times, sample_at, true_time_at_s
 
 if TYPE_CHECKING:
     from sim_fallback.sim_radio import SimRadio
@@ -97,7 +97,7 @@ class Scene:
 
     def true_time_s(self, name: str, sample: int) -> float:
         """True time of a sample of a radio's clock."""
-        return float(true_time_s(self.radio(name), sample, self.sample_rate_hz))
+        return true_time_at_s(self.radio(name), sample, self.sample_rate_hz)
 
 
 class Air:

@@ -54,6 +54,10 @@ class Oscillator:
         """x(t) in seconds, float64 of the shape of t (true time in seconds)."""
         return self._at(t)[1]
 
+    def time_error_at_s(self, t: float) -> float:
+        """As `time_error_s` for one time, to the bit, at a fiftieth of the cost."""
+        return self._at_once(t)[1]
+
     def fractional_frequency(self, t: npt.ArrayLike) -> FloatArray:
         """y(t) = dx/dt including the offset, float64 of the shape of t (true time in seconds)."""
         return self._at(t)[0]
@@ -63,34 +67,53 @@ class Oscillator:
         offset = self.offset_ppm / 1e6
         if self.allan_deviation == 0:
             return np.full(times.shape, offset)[()], offset * times
-        drift = math.sqrt(3 / ALLAN_TAU_S) * self.allan_deviation  # sqrt(D)
-        if times.ndim == 0:
-            y, x = self._walked_once(max(float(times), 0.0))
-        else:
-            y, x = self._walked(np.maximum(times.ravel(), 0.0))
-            y, x = y.reshape(times.shape), x.reshape(times.shape)
+        drift = self._drift
+        y, x = self._walked(np.maximum(times.ravel(), 0.0))
+        y, x = y.reshape(times.shape), x.reshape(times.shape)
         return offset + drift * y, offset * times + drift * x
+
+    def _at_once(self, t: float) -> tuple[float, float]:
+        """As `_at` for one time."""
+        offset = self.offset_ppm / 1e6
+        if self.allan_deviation == 0:
+            return offset, offset * t
+        drift = self._drift
+        y, x = self._walked_once(max(t, 0.0))
+        return offset + drift * y, offset * t + drift * x
+
+    @property
+    def _drift(self) -> float:
+        """sqrt(D)."""
+        return math.sqrt(3 / ALLAN_TAU_S) * self.allan_deviation
 
     def _walked(self, times: FloatArray) -> tuple[FloatArray, FloatArray]:
         """The Wiener process of D = 1 and its integral at times [n] >= 0."""
         y, x = np.empty_like(times), np.empty_like(times)
         points = (times / STEP_S).astype(np.int64)
         chunks = points // STEPS
+        if len(chunks) and chunks.min() == chunks.max():
+            return self._in_chunk(int(chunks[0]), points, times)
         for chunk in np.unique(chunks):
             here = chunks == chunk
-            start_y, start_x = self._start(int(chunk))
-            walk, area = _chunk(self.seed_key, int(chunk))
-            point = points[here] - chunk * STEPS
-            in_chunk = times[here] - chunk * (STEPS * STEP_S)
-            since = in_chunk - point * STEP_S
-            slope = (walk[point + 1] - walk[point]) / STEP_S
-            y[here] = start_y + walk[point] + slope * since
-            quadratic = area[point] + since * (walk[point] + slope * since / 2)
-            x[here] = start_x + start_y * in_chunk + quadratic
+            y[here], x[here] = self._in_chunk(int(chunk), points[here], times[here])
         return y, x
 
-    def _walked_once(self, t: float) -> tuple[FloatArray, FloatArray]:
-        """As `_walked` for one time, to the bit, at a twentieth of the cost."""
+    def _in_chunk(
+        self, chunk: int, points: npt.NDArray[np.int64], times: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """As `_walked`, of times behind these points, all in one chunk."""
+        start_y, start_x = self._start(chunk)
+        walk, area = _chunk(self.seed_key, chunk)
+        point = points - chunk * STEPS
+        in_chunk = times - chunk * (STEPS * STEP_S)
+        since = in_chunk - point * STEP_S
+        here = walk[point]
+        slope = (walk[point + 1] - here) / STEP_S
+        quadratic = area[point] + since * (here + slope * since / 2)
+        return start_y + here + slope * since, start_x + start_y * in_chunk + quadratic
+
+    def _walked_once(self, t: float) -> tuple[float, float]:
+        """As `_walked` for one time, to the bit."""
         point = int(t / STEP_S)
         chunk = point // STEPS
         start_y, start_x = self._start(chunk)
@@ -98,10 +121,10 @@ class Oscillator:
         point -= chunk * STEPS
         in_chunk = t - chunk * (STEPS * STEP_S)
         since = in_chunk - point * STEP_S
-        slope = (walk[point + 1] - walk[point]) / STEP_S
-        quadratic = area[point] + since * (walk[point] + slope * since / 2)
-        y, x = start_y + walk[point] + slope * since, start_x + start_y * in_chunk + quadratic
-        return np.asarray(y), np.asarray(x)
+        here = walk.item(point)
+        slope = (walk.item(point + 1) - here) / STEP_S
+        quadratic = area.item(point) + since * (here + slope * since / 2)
+        return start_y + here + slope * since, start_x + start_y * in_chunk + quadratic
 
     def _start(self, chunk: int) -> tuple[float, float]:
         """y and x of the unit walk where a chunk starts; summed in one order, whoever asks."""

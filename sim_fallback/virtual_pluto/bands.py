@@ -24,7 +24,7 @@ from sim_fallback.air import SAME_SAMPLE, Air
 from sim_fallback.clock import Clock
 from sim_fallback.oscillator import FloatArray, Oscillator
 from sim_fallback.presets import Equipment
-from sim_fallback.render import TILE, sample_at, true_time_s
+from sim_fallback.render import TILE, sample_at, true_time_at_s
 
 SAME_CARRIER_HZ = 5.0
 """Carriers nearer than the steps of a synthesizer to the scene's are the scene's."""
@@ -69,6 +69,10 @@ class Corrected(Oscillator):
         y, x = super()._at(t)
         return y + self.slope, x + self.slope * np.asarray(t, np.float64) + self.shift_s
 
+    def _at_once(self, t: float) -> tuple[float, float]:
+        y, x = super()._at_once(t)
+        return y + self.slope, x + self.slope * t + self.shift_s
+
 
 class Bands:
     """The airs of one scene. Safe to use from several threads."""
@@ -102,7 +106,7 @@ class Bands:
 
     def true_time_s(self, name: str, sample: int, rate_hz: float) -> float:
         """True time of a sample of a radio's clock, which counts at this rate."""
-        return float(true_time_s(self.equipment(name), sample, rate_hz))
+        return true_time_at_s(self.equipment(name), sample, rate_hz)
 
     def send(
         self, name: str, where: Place, iq: IQ, at: int, gain_db: float, cyclic: bool = False

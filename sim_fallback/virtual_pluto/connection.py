@@ -31,7 +31,7 @@ LONGEST_VALUE = 1 << 16
 LOOK_EVERY_S = 20e-3
 """How often it is seen, in a wait for samples, whether the client has left."""
 
-FIRST_STEP_S = 5e-3
+FIRST_STEP_S = 10e-3
 """Air time that passes before it is seen for the first time."""
 
 FASTER = 4
@@ -243,9 +243,11 @@ class Connection:
         left = announced
         while left:
             size = min(left, opened.size * opened.bytes_each)
-            block = np.zeros((size // opened.bytes_each, 2), np.int16)
             data = np.frombuffer(self._link.payload(size), "<i2")
-            block[:, opened.chosen] = data.reshape(-1, len(opened.chosen))
+            block = data.reshape(-1, len(opened.chosen))
+            if len(opened.chosen) == 1:
+                block = np.zeros((len(data), 2), np.int16)
+                block[:, opened.chosen[0]] = data
             room_s = self._pluto.push(opened.buffer, block)
             self._wait(partial(float, room_s))
             left -= size

@@ -175,11 +175,12 @@ _RECEIVED = Device(
 )
 
 DEVICES = (_TRANSCEIVER, _TO_SEND, _RECEIVED)
+_NAMED = {name: device for device in DEVICES for name in (device.id, device.name)}
 
 
 def find(name: str) -> Device | None:
     """The device of this id or name."""
-    return next((device for device in DEVICES if name in (device.id, device.name)), None)
+    return _NAMED.get(name)
 
 
 def xml(attributes: Mapping[str, str]) -> bytes:

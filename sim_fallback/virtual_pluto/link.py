@@ -56,6 +56,8 @@ class Link:
 
     def send(self, *parts: bytes | memoryview) -> None:
         """Send all of it; ConnectionError where the client has left."""
+        if sum(map(len, parts)) <= CHUNK:  # at once: each call wakes the client
+            parts = (b"".join(parts),)
         for part in parts:
             self._socket.sendall(part)
 

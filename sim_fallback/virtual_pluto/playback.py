@@ -77,8 +77,10 @@ class Playback:
     def play(self, samples: Samples, first: int, cyclic: bool = False) -> None:
         """Send int16 [n, 2] from a sample on that lies not in the past; again and again if cyclic.
 
-        The samples are kept and must not be changed.
+        The samples are kept and must not be changed. Silence leaves no trace.
         """
+        if not _any(samples):
+            return
         stop = None if cyclic else first + len(samples)
         stretch = Stretch(first, samples, stop=stop)
         self._stretches.append(stretch)
@@ -167,7 +169,7 @@ class Playback:
             self._post(moved)
 
     def _post(self, stretch: Stretch) -> None:
-        if not self._outlet.on or not stretch.samples.any():
+        if not self._outlet.on:
             return
         cyclic = stretch.stop is None
         if cyclic:
@@ -178,6 +180,11 @@ class Playback:
         iq /= np.float32(FULL_SCALE)
         place, gain_db = self._outlet.place, self._outlet.gain_db
         self._bands.send(self._name, place, iq, stretch.first, gain_db, cyclic)
+
+
+def _any(samples: Samples) -> bool:
+    """Whether int16 [n, 2] holds anything but zeros; a sample is looked at as one number."""
+    return bool(np.ascontiguousarray(samples).view(np.int32).any())
 
 
 def _length(stretch: Stretch) -> int:

@@ -38,6 +38,8 @@ MOST_BYTES = 1 << 26
 KEPT_S = 1.0
 """How much longer than the air a radio remembers what it sent itself."""
 
+TIDY_EVERY_S = 0.05
+
 ECHO_SIZE, ECHO_BLOCKS = 4096, 4
 
 
@@ -74,6 +76,7 @@ class Pluto:
         self._words: dict[tuple[str, int], int] = {}
         self._echo: Ring[Tuning] | None = None
         self._echo_end = 0
+        self._tidied_s = -math.inf
         self.attributes = Attributes(self)
 
     def open_rx(self, size: int) -> Ring[Tuning]:
@@ -95,8 +98,7 @@ class Pluto:
             if spans is None:
                 return None
         samples = self._reception.samples(spans)
-        with self._lock:
-            self._tidy()
+        self._tidy_at_times()
         return samples
 
     def release(self, ring: Ring[Tuning]) -> None:
@@ -128,8 +130,8 @@ class Pluto:
 
     def push(self, buffer: TxBuffer, block: Samples) -> float:
         """Queue a block; as `Transmitter.push`."""
+        self._tidy_at_times()
         with self._lock:
-            self._tidy()
             return self._transmitter.push(buffer, block)
 
     def close_tx(self, buffer: TxBuffer) -> None:
@@ -242,7 +244,7 @@ class Pluto:
                 self._echo_end = max(self._echo_end, self._playback.now())
                 self._playback.play(block, self._echo_end)
                 self._echo_end += len(block)
-                self._tidy()
+        self._tidy_at_times()
         return True
 
     def _outlet(self) -> Outlet:
@@ -268,11 +270,17 @@ class Pluto:
         with self._lock:
             return self._playback.samples(first, count)
 
+    def _tidy_at_times(self) -> None:
+        """As `_tidy`, but not for each of many small blocks."""
+        if self.bands.clock.present_s() >= self._tidied_s + TIDY_EVERY_S:
+            with self._lock:
+                self._tidy()
+
     def _tidy(self) -> None:
         """Let go of what nobody can ask for any more."""
         since_s = self._reception.needed_since_s()
         self.bands.need(self.name, since_s)
-        now_s = self.bands.clock.present_s()
+        now_s = self._tidied_s = self.bands.clock.present_s()
         kept_s = max(min(since_s, now_s), now_s - HISTORY_S) - KEPT_S
         rate_hz = self._outlet().place.rate_hz
         self._playback.forget(self.bands.sample_at(self.name, kept_s, rate_hz))

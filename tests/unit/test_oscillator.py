@@ -106,6 +106,6 @@ def test_what_makes_no_oscillator(arguments, message):
 def test_one_time_is_told_as_many_are():
     oscillator = Oscillator((5,), 3.0, 1e-9)
     times = np.concatenate([[-1.0, 0.0, 4.096, 8.192 - 1e-12], np.linspace(0.0, 30.0, 997)])
-    assert [oscillator.time_error_s(t) for t in times] == list(oscillator.time_error_s(times))
+    assert [oscillator.time_error_at_s(t) for t in times] == list(oscillator.time_error_s(times))
     together = oscillator.fractional_frequency(times)
     assert [oscillator.fractional_frequency(t) for t in times] == list(together)
