@@ -47,7 +47,9 @@ class PowerAmplifier:
         parts = iq.view(np.float32)
         ratio = np.square(parts[::2]) + np.square(parts[1::2])
         ratio *= np.float32(10 ** (-self.saturation_db / 10))  # r^2
-        bend = np.power(ratio, np.float32(self.smoothness))
+        bend = ratio.copy()
+        if self.smoothness != 1:
+            bend **= np.float32(self.smoothness)
         bend += np.float32(1)
         gain = np.power(bend, np.float32(-0.5 / self.smoothness))
         iq *= gain

@@ -60,7 +60,7 @@ def _block(seed: int | Key, purpose: str, block: int) -> FloatArray:
     uniform = raw.astype(np.float32)
     uniform += np.float32(0.5)  # never 0; the largest normal is 6.7
     uniform *= np.float32(2.0**-32)
-    radius, angle = np.split(uniform, 2)
+    radius, angle = uniform[: BLOCK // 2], uniform[BLOCK // 2 :]
     np.log(radius, out=radius)
     radius *= np.float32(-2)
     np.sqrt(radius, out=radius)
