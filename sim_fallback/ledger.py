@@ -46,7 +46,8 @@ class Burst:
         """Samples begin .. end - 1, counted from its first."""
         if not self.cyclic:
             return self.iq[begin:end]
-        return self.iq[np.arange(begin, end) % self.iq.size]
+        low, count = begin % self.iq.size, end - begin
+        return np.tile(self.iq, -(-(low + count) // self.iq.size))[low : low + count]
 
 
 @dataclass(frozen=True, eq=False)
