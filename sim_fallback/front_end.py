@@ -242,7 +242,9 @@ class FrontEnd:
             levels = 2.0 ** (bits - 1)
             parts *= np.float32(levels)
             np.rint(parts, out=parts)
-            if highest > 1 - 1 / levels:  # it may have been rounded to full scale, which is no level
+            if (
+                highest > 1 - 1 / levels
+            ):  # it may have been rounded to full scale, which is no level
                 np.minimum(parts, np.float32(levels - 1), out=parts)
             parts *= np.float32(1 / levels)
         return clipped

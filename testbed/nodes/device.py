@@ -140,7 +140,8 @@ class DeviceState:
         settled: last round that is.
         waiting: parameters of a round that can begin once that is settled.
         round: under way.
-        call: marked.
+        call: under way.
+        marked: last call of the round that was marked; a beacon of its is not to come again.
         grant: of the call.
         since_s: since when there has been no coordinator, or no answer.
         leaving_s: when the run ended, while the last update is to be settled.
@@ -159,6 +160,7 @@ class DeviceState:
     waiting: Compute | None = None
     round: int = -1
     call: int | None = None
+    marked: int = -1
     grant: Grant | None = None
     joined: bool = False
     since_s: float = field(default=-1.0)
@@ -234,7 +236,9 @@ def _told(state: DeviceState, message: Message, now_s: float) -> Stepped:
         case Params() if round_index < state.round:
             return state, []  # overtaken by those of a later round
         case Params(devices=devices):
-            state = replace(state, round=round_index, call=None, grant=None, waiting=None)
+            state = replace(
+                state, round=round_index, call=None, marked=-1, grant=None, waiting=None
+            )
             if state.device not in devices or round_index <= state.settled:
                 return state, [Mute()]
             compute = Compute(round_index, body)
@@ -253,8 +257,8 @@ def _told(state: DeviceState, message: Message, now_s: float) -> Stepped:
     if round_index != state.round or state.pending != round_index:
         return state, []
     match body:
-        case Mark(call=call):
-            return replace(state, call=call, grant=None), [OnAir(body)]
+        case Mark(call=call) if call > state.marked:
+            return replace(state, call=call, marked=call, grant=None), [OnAir(body)]
         case Grant(call=call) if call == state.call:
             return replace(state, grant=body), []
         case Listen(call=call) | Sound(call=call) if call == state.call:

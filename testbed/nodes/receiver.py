@@ -68,10 +68,12 @@ class Failed:
 
     Attributes:
         status: to be said.
+        call: in which it was to be done.
         final: the radio is lost, or will never do that.
     """
 
     status: Status
+    call: int
     final: bool
 
 
@@ -84,7 +86,11 @@ class Finish:
 
 @dataclass(frozen=True)
 class ReceiverState:
-    """All that the receiver knows beside its arrays; fields as in `device.DeviceState`."""
+    """All that the receiver knows beside its arrays; other fields as in `device.DeviceState`.
+
+    Attributes:
+        broken: call in which something could not be done; nothing more is done in it.
+    """
 
     code: str
     turnaround_s: float
@@ -93,6 +99,7 @@ class ReceiverState:
     run: str = NO_RUN
     config_sha256: str = NO_CONFIG
     round: int = -1
+    broken: int | None = None
     joined: bool = False
     since_s: float = -1.0
     ended: End | None = None
@@ -129,10 +136,10 @@ def step(state: ReceiverState, event: Event) -> Stepped:
             return _bye(state, "disk", End(2, reason))
         case Done(say):
             return state, [Say(body, state.run, state.round) for body in say]
-        case Failed(status, final):
+        case Failed(status, call, final):
             trouble = Say(status, state.run, state.round)
             if not final:
-                return state, [trouble]
+                return replace(state, broken=call), [trouble]
             state, actions = _bye(state, "radio", End(1, status.trouble))
             return state, [trouble, *actions]
     return state, []
@@ -151,10 +158,11 @@ def _told(state: ReceiverState, message: Message, now_s: float) -> Stepped:
         return state, []
     match body:
         case Begin():
-            state = replace(state, round=message.round)
+            state = replace(state, round=message.round, broken=None)
             return state, [Do(message.round, body)]
         case SendBeacon() | SendSync() | HearSoundings() | HearBurst() | Recover():
-            return state, [Do(message.round, body)] if message.round == state.round else []
+            is_due = message.round == state.round and body.call != state.broken
+            return state, [Do(message.round, body)] if is_due else []
         case Ack():
             return state, [Finish(message.round)]
         case Stop(reason):

@@ -120,7 +120,7 @@ class ReceiverNode:
             _log.warning("radio: %s", error)
             status = Status(0, printable(str(error)))
             self.close()
-            return receiver.Failed(status, final=isinstance(error, RadioGoneError))
+            return receiver.Failed(status, told.call, final=isinstance(error, RadioGoneError))
 
     def _end_round(self, done: bool = False) -> None:
         if self._round is not None:

@@ -214,7 +214,9 @@ class FakeReceiver:
                     words = self._do(index, told)
                 if words is None:
                     self.index = None
-                    return receiver.Failed(Status(0, "broken"), final=isinstance(told, Begin))
+                    return receiver.Failed(
+                        Status(0, "broken"), told.call, final=isinstance(told, Begin)
+                    )
                 return receiver.Done(words)
             case device.Mute() | receiver.Finish():
                 self.index = None

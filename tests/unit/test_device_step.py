@@ -122,6 +122,15 @@ def test_it_sends_with_the_grant_of_the_call_only():
     assert node.told(sound(call=0)) == []
 
 
+def test_a_mark_that_comes_twice_does_not_begin_the_call_again():
+    node = granted()
+    assert node.told(mark()) == []
+    assert node.told(send()) == [OnAir(send(), grant())]
+    node(RadioRefused("x", final=False))
+    assert node.told(mark()) == []
+    assert node.told(mark(call=1)) == [OnAir(mark(call=1))]
+
+
 def test_without_an_update_it_takes_no_part():
     node = welcomed()
     assert node.told(params(0, 2)) == [Mute()]  # it is not asked

@@ -102,11 +102,21 @@ def test_it_does_not_wait_for_ever(first, patience_s):
 
 def test_trouble_is_said_and_is_the_end_if_the_radio_stays_away():
     node = begun()
-    assert node(Failed(TROUBLE, final=False)) == [Say(TROUBLE, RUN, 2)]
+    assert node(Failed(TROUBLE, 0, final=False)) == [Say(TROUBLE, RUN, 2)]
     assert node.state.ended is None
     bye = Say(Bye("radio"), RUN, 2)
-    assert node(Failed(TROUBLE, final=True)) == [Say(TROUBLE, RUN, 2), Mute(), bye]
+    assert node(Failed(TROUBLE, 0, final=True)) == [Say(TROUBLE, RUN, 2), Mute(), bye]
     assert node.state.ended == End(1, "broken")
+
+
+def test_nothing_more_is_done_in_a_call_that_broke():
+    """One trouble is enough: others would be taken for troubles of the next call."""
+    node = begun()
+    node(Failed(TROUBLE, 0, final=False))
+    for told in QUESTIONS:
+        assert node.told(told, 2) == []
+    assert node.told(begin(call=1), 2) == [Do(2, begin(call=1))]
+    assert node.told(HearSoundings(1), 2) == [Do(2, HearSoundings(1))]
 
 
 @pytest.mark.parametrize(
