@@ -108,6 +108,11 @@ class RadioServer:
             self._stations[name] = Station(name, factory, shared or Worker(self._ring))
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Of the radios served."""
+        return tuple(self._stations)
+
+    @property
     def uri(self) -> str:
         """Where clients find it, with the port it got."""
         bound = self._router.getsockopt_string(zmq.LAST_ENDPOINT)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -13,14 +14,23 @@ import typer
 
 from fl_core.errors import InputError
 from radio.registry import open_radio
-from testbed import experiment_file
+from radio.remote import RadioServer
+from testbed import bench_file, experiment_file
 from testbed.experiment import Experiment
+from testbed.on_air.virtual_bench import VirtualBench
 from testbed.options import Json, Overrides
 from testbed.runs import stop_after_round
-from testbed.serving import Openers, serving, serving_plutos, virtual_bench, virtual_radios
+from testbed.serving import (
+    serving,
+    serving_air_of,
+    serving_plutos,
+    virtual_bench,
+    virtual_radios,
+)
 from testbed.terminal import console, print_json
 
-At = Annotated[str, typer.Option(help="Address: zmq+ipc://PATH or zmq+tcp://HOST:PORT.")]
+AT_HELP = "Address: zmq+ipc://PATH or zmq+tcp://HOST:PORT."
+At = Annotated[str, typer.Option(help=AT_HELP)]
 KeyFile = Annotated[
     Path | None,
     typer.Option(
@@ -36,8 +46,12 @@ def air(
         str, typer.Argument(help="Whose air: a shipped name or the path of a .yaml file.")
     ] = "lab",
     overrides: Overrides = None,
-    at: At = EVERYBODY_HERE,
+    at: Annotated[str | None, typer.Option(help=AT_HELP)] = None,
     keys: KeyFile = None,
+    bench: Annotated[
+        str | None,
+        typer.Option(help="Serve the air that this bench has, where its file says; for its nodes."),
+    ] = None,
     plutos: Annotated[
         int | None,
         typer.Option(
@@ -62,22 +76,23 @@ def air(
 ) -> None:
     """Serve the virtual air of an experiment to other processes, a radio for each node."""
     config = experiment_file.read(experiment).config([*(overrides or []), "uplink=iq"])
-    bench = virtual_bench(Experiment(config))
-    if plutos is None:
-        _serve(virtual_radios(bench), at, keys, True, as_json)
+    built = Experiment(config)
+    if bench is not None:
+        if at is not None or plutos is not None:
+            raise InputError("--bench says where its radios are; leave --at and --plutos out")
+        with serving_air_of(bench_file.read(bench), built, keys) as (server, hosts):
+            _serve(server, hosts, as_json)
         return
-    if not pace > 0:
-        raise InputError(f"--pace = {pace:g} should be above 0")
-    if plutos > len(bench.radios):
-        raise InputError(
-            f"--plutos = {plutos}: {config.name} has a receiver and {len(bench.radios) - 1} "
-            f"devices; add devices.num_devices={plutos - 1}"
-        )
-    hosts = [f"{place}:{port}" for place in _hosts(host, plutos)]
-    served = dict(zip(bench.radios, hosts, strict=False))
-    with serving_plutos(bench, served, pace, cable_db) as radios:
-        uris = {name: f"pluto://ip:{place}" for name, place in served.items()}
-        _serve(radios, at, keys, True, as_json, uris)
+    virtual = virtual_bench(built)
+    with ExitStack() as stack:
+        radios, hosts = virtual_radios(virtual), {}
+        if plutos is not None:
+            hosts = _hosts(virtual, plutos, host, port)
+            if not pace > 0:
+                raise InputError(f"--pace = {pace:g} should be above 0")
+            radios = stack.enter_context(serving_plutos(virtual, hosts, pace, cable_db))
+        with serving(radios, at or EVERYBODY_HERE, keys, serial=True) as server:
+            _serve(server, hosts, as_json)
 
 
 def serve_radio(
@@ -87,11 +102,18 @@ def serve_radio(
     as_json: Json = False,
 ) -> None:
     """Serve one radio to another process, host or interpreter."""
-    _serve({"radio": partial(open_radio, uri)}, at, keys, False, as_json)
+    radios = {"radio": partial(open_radio, uri)}
+    with serving(radios, at, keys, serial=False) as server:
+        _serve(server, {}, as_json)
 
 
-def _hosts(first: str, count: int) -> list[str]:
-    """Loopback addresses, one after the other; InputError for any others."""
+def _hosts(bench: VirtualBench, count: int, first: str, port: int) -> dict[str, str]:
+    """Addresses on this machine, one after the other, for the first radios of a bench."""
+    if count > len(bench.radios):
+        raise InputError(
+            f"--plutos = {count}: there are a receiver and {len(bench.radios) - 1} devices; add "
+            f"devices.num_devices={count - 1}"
+        )
     try:
         hosts = [ipaddress.IPv4Address(first) + number for number in range(count)]
     except ValueError as error:
@@ -101,23 +123,14 @@ def _hosts(first: str, count: int) -> list[str]:
             f"--host = {first}: anybody can open a PlutoSDR, so virtual ones are for this machine "
             "only; take 127.0.0.2"
         )
-    return [str(host) for host in hosts]
+    return {name: f"{host}:{port}" for name, host in zip(bench.radios, hosts, strict=False)}
 
 
-def _serve(
-    radios: Openers,
-    at: str,
-    keys: Path | None,
-    serial: bool,
-    as_json: bool,
-    others: Mapping[str, str] | None = None,
-) -> None:
-    """Serve radios at an address until Ctrl-C; say where they are, and others of the same air."""
-    with (
-        stop_after_round() as stop,
-        serving(radios, at, keys, serial) as server,
-    ):
-        uris = [*(others or {}).values(), *(f"{server.uri}?name={name}" for name in radios)]
+def _serve(server: RadioServer, plutos: Mapping[str, str], as_json: bool) -> None:
+    """Say where radios are, and serve them until Ctrl-C."""
+    uris = [f"pluto://ip:{place}" for place in plutos.values()]
+    uris += [f"{server.uri}?name={name}" for name in server.names]
+    with stop_after_round() as stop:
         if as_json:
             print_json({"radios": uris})
         else:

@@ -19,7 +19,9 @@ from sim_fallback.clock import VirtualClock, WallClock
 from sim_fallback.path import Path
 from sim_fallback.tapped_delay import TappedDelayLine
 from sim_fallback.virtual_pluto.server import serve_plutos
+from testbed.bench_file import BenchFile
 from testbed.experiment import Experiment
+from testbed.nodes.air_plan import AirPlan
 from testbed.on_air.virtual_bench import CLOCK, VirtualBench
 
 MAX_WAIT_S = 3600.0  # in virtual time a capture may lie far ahead and cost nothing
@@ -106,3 +108,37 @@ def serving(
         serial=serial,
         max_wait_s=MAX_WAIT_S,
     )
+
+
+@contextmanager
+def serving_air_of(
+    bench: BenchFile, experiment: Experiment, keys: FilePath | None = None
+) -> Iterator[tuple[RadioServer, Mapping[str, str]]]:
+    """Serve the air of a bench, with its virtual PlutoSDRs where nodes have such radios.
+
+    Args:
+        bench: that has an air.
+        experiment: that runs on it.
+        keys: as for `serving`.
+
+    Yields:
+        The server of simulated radios, bound and not yet answering; and where the PlutoSDRs are,
+        HOST or HOST:PORT by the radio's name on the air.
+
+    Raises:
+        InputError: it has no air, or an address cannot be had.
+        RadioError: the same.
+    """
+    air = bench.config.air
+    if air is None:
+        raise InputError(f"{bench.source}: has no air; its radios are served elsewhere")
+    virtual = AirPlan.of(experiment, bench.config).virtual
+    at = bench.config.virtual_plutos()
+    names = {radio: node.name for radio, node in zip(virtual.radios, bench.nodes, strict=False)}
+    plutos = {radio: at[name] for radio, name in names.items() if name in at}
+    bench.sockets.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with ExitStack() as stack:
+        radios = virtual_radios(virtual)
+        if plutos:
+            radios = stack.enter_context(serving_plutos(virtual, plutos, air.pace or 1.0))
+        yield stack.enter_context(serving(radios, air.at, keys, serial=True)), plutos

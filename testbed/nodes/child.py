@@ -9,7 +9,6 @@ import select
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
@@ -21,11 +20,10 @@ from radio.api import RadioError
 from testbed.bench_file import BenchFile
 from testbed.config import ExperimentConfig
 from testbed.experiment import Experiment
-from testbed.nodes.air_plan import AirPlan
 from testbed.nodes.shell import End
 from testbed.nodes.start import start_coordinator, start_device, start_receiver
 from testbed.runs import stop_after_round
-from testbed.serving import serving, serving_plutos, virtual_radios
+from testbed.serving import serving_air_of
 from testbed.workers import one_thread
 
 AIR = "air"
@@ -91,21 +89,7 @@ def node(bench: BenchFile, name: str, state: Path) -> Callable[[Tell, Stop], End
 
 
 def _air(bench: BenchFile, config: ExperimentConfig, tell: Tell, stop: Stop) -> End:
-    bench.sockets.mkdir(parents=True, exist_ok=True, mode=0o700)
-    air = bench.config.air
-    assert air is not None
-    virtual = AirPlan.of(Experiment(config), bench.config).virtual
-    at = bench.config.virtual_plutos()
-    plutos = {
-        radio: at[node.name]
-        for radio, node in zip(virtual.radios, bench.nodes, strict=False)
-        if node.name in at
-    }
-    with ExitStack() as stack:
-        radios = virtual_radios(virtual)
-        if plutos:
-            radios = stack.enter_context(serving_plutos(virtual, plutos, air.pace or 1.0))
-        server = stack.enter_context(serving(radios, air.at, None, serial=True))
+    with serving_air_of(bench, Experiment(config)) as (server, _):
         tell(Ready())
         server.serve(stop)
     return End(0, "the air is not needed any more")

@@ -22,6 +22,7 @@ DEADLINES = {
     "answer_s": 2.0,
     "recover_s": 5.0,
 }
+LINK = {"search": 40000, "lead": 150000, "turnaround_s": 0.1, "control_s": 0.3}  # of Plutos
 SETTINGS = {
     "devices": {"num_devices": 4, "num_active": 4, "num_new": 4},
     "rounds": 6,
@@ -159,9 +160,12 @@ class Lab:
     def air(self):
         """The virtual air, there when this returns."""
         air = f"zmq+ipc://{self.sockets}/air"
-        found = self.start("air", "experiment.yaml", "--at", air, name="air")
+        found = self.start("air", "experiment.yaml", *self._where_air_is(air), name="air")
         wait_for((self.sockets / "air").exists)
         return found
+
+    def _where_air_is(self, air):
+        return "--at", air
 
     def coordinator(self, *more):
         files = ["experiment.yaml", "--bench", "hub.yaml", "--out", "run"]
@@ -202,3 +206,41 @@ class Lab:
             wait_for(lambda pid=command.pid: not session(pid), seconds)
         wait_for(lambda: not list(self.sockets.iterdir()), seconds)
         wait_for(lambda: not set(Path("/dev/shm").iterdir()) - self._shm, seconds)
+
+
+class PlutoLab(Lab):
+    """The radios are virtual PlutoSDRs, on addresses of this test alone.
+
+    Attributes:
+        uris: of the radios as libiio has them, by node.
+    """
+
+    def __init__(self, folder, experiment=None, pace=0.25, through=None, **bench):
+        """A lab with `pace` seconds on the air in a second.
+
+        Args:
+            through: URI of libiio of a node that has its radio behind a proxy, by node.
+        """
+        net = f"127.{os.getpid() % 200 + 20}.{os.getpid() // 200 % 250}"
+        super().__init__(folder, experiment, **bench)
+        written = yaml.safe_load((folder / "bench.yaml").read_text())
+        names = ["rx", *self.devices]
+        self.uris = {name: f"ip:{net}.{number}" for number, name in enumerate(names, 1)}
+        here = {name: {"name": name, "radio": f"pluto://{uri}"} for name, uri in self.uris.items()}
+        written |= {
+            "receiver": here["rx"],
+            "devices": [here[name] for name in self.devices],
+            "air": {"at": written["air"], "pace": pace},
+            "link": LINK | bench.get("link", {}),
+        }
+        if "coordinator" in bench:
+            written["coordinator"] = {"address": self.address} | bench["coordinator"]
+        self.write("air.yaml", written)
+        for name, uri in (through or {}).items():
+            here[name]["radio"] = f"pluto://{uri}"
+        del written["air"]  # of which nodes know nothing
+        self.write("bench.yaml", written)
+        self.write("hub.yaml", written)
+
+    def _where_air_is(self, air):
+        return "--bench", self.folder / "air.yaml"
