@@ -16,6 +16,7 @@ from testbed.nodes.brief import Brief
 from testbed.nodes.call import Stage
 from testbed.nodes.device_messages import Ready
 from testbed.nodes.receiver_messages import BurstHeard, Estimate, Soundings
+from testbed.on_air.receiver import largest_delay
 from testbed.on_air.timeline import Timeline
 
 Flags = npt.NDArray[np.bool_]
@@ -57,7 +58,8 @@ class RoundNow:
         soundings: of the first leg.
         power: what all legs are sent with.
         acknowledged: by leg, bool [r], devices that were in all of its bursts.
-        late: largest time by which a burst came late, samples.
+        delay: largest time by which a sounding was early or late, samples.
+        late: the same of a burst.
         clipped: samples, at all transmitters.
         overdriven: by call, samples at the receiver.
         symbols: sent so far.
@@ -77,6 +79,7 @@ class RoundNow:
     soundings: Soundings | None = None
     power: PowerPlan | None = None
     acknowledged: Mapping[int, Flags] = field(default_factory=dict)
+    delay: float = 0.0
     late: float = 0.0
     clipped: int = 0
     overdriven: Mapping[int, int] = field(default_factory=dict)
@@ -120,6 +123,7 @@ class RoundNow:
         return replace(
             now,
             senders=frozenset(heard) & self.synchronised,
+            delay=max(self.delay, largest_delay(soundings.delays, soundings.heard)),
             acknowledged={**self.acknowledged, self.leg: soundings.heard},
         )
 
@@ -179,6 +183,7 @@ class RoundNow:
             "estimate_crc32": zlib.crc32(estimate.estimate.tobytes()),
             "clipped": self.clipped,
             "overdriven": sum(self.overdriven.values()),
+            "delay_samples": self.delay,
             "late_samples": self.late,
             "noise_db": _db(estimate.noise_var),
             "airtime_s": sum(leg.airtime_s for leg in self.legs),

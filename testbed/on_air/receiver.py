@@ -254,6 +254,11 @@ class Superposition:
         return whole
 
 
+def largest_delay(delays: RealArray, heard: npt.NDArray[np.bool_]) -> float:
+    """Samples by which a device that was heard, [r], was early or late; 0 without any."""
+    return float(np.abs(delays[heard]).max()) if heard.any() else 0.0
+
+
 def _smoothed(
     raw: ComplexArray, noise_var: float, numerology: Numerology
 ) -> tuple[ComplexArray, float]:

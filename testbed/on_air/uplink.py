@@ -16,7 +16,7 @@ import numpy.typing as npt
 from radio.api import IQ, Radio
 from testbed.on_air.device import Device
 from testbed.on_air.link import ComplexArray, Link
-from testbed.on_air.receiver import Heard, Receiver, Sounding, Superposition
+from testbed.on_air.receiver import Heard, Receiver, Sounding, Superposition, largest_delay
 from testbed.on_air.scoring import Score, Scorer
 from testbed.on_air.timeline import Timeline
 
@@ -142,6 +142,9 @@ class IQUplink:
             figures={
                 "clipped": sum(leg.clipped for leg in self.legs),
                 "overdriven": sum(leg.receiver.overdriven for leg in self.legs),
+                "delay_samples": max(
+                    largest_delay(leg.sounding.delays, leg.sounding.heard) for leg in self.legs
+                ),
                 "late_samples": max(abs(b.late) for leg in self.legs for b in leg.bursts),
                 "noise_db": 10 * math.log10(whole.noise_var) if whole.noise_var > 0 else None,
                 "airtime_s": sum(leg.timeline.airtime_s for leg in self.legs),

@@ -1,10 +1,8 @@
 """Rounds over virtual PlutoSDRs, which every node opens with the real libiio and pyadi-iio."""
 
-import subprocess
-
 import pytest
 from accounts import Accounts
-from benches import PlutoLab, wait_for
+from benches import PlutoLab
 
 pytest.importorskip("iio", exc_type=(ImportError, OSError))
 

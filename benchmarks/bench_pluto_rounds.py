@@ -1,0 +1,124 @@
+"""Rounds of ten devices over virtual PlutoSDRs, beside the same rounds over simulated radios."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from benchmarks.table import Table
+from testbed import bench_file
+from testbed.bench_file import BENCH
+from testbed.run_folder import DAMAGED
+
+ROUNDS = 20
+SETTINGS = ("evaluation={every: 1000, tasks: 20, final_tasks: 20}", "checkpoint_every=1")
+LOOK_S = 0.02  # far more often than a device's memory changes
+
+Updates = dict[int, dict[int, npt.NDArray[np.float32]]]
+
+
+def measure(quick: bool = False) -> list[Table]:
+    """A run over each, with true errors; over PlutoSDRs at the pace that the bench states."""
+    rounds = 3 if quick else ROUNDS
+    plutos = bench_file.read("virtual-plutos")
+    assert plutos.config.air is not None
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        # The same frame and the same impairments: only the radios differ.
+        simulated = yaml.safe_load(BENCH.text("virtual")[1])
+        simulated["link"] = plutos.config.link.model_dump(exclude_none=True)
+        (Path(folder) / "simulated.yaml").write_text(yaml.safe_dump(simulated))
+        for name, bench in (
+            ("`sim://`, virtual time", str(Path(folder) / "simulated.yaml")),
+            (f"`pluto://`, pace {plutos.config.air.pace:g}", "virtual-plutos"),
+        ):
+            out = Path(folder) / f"run-{len(rows)}"
+            started = time.monotonic()
+            rows.append(_row(name, out, *watch(bench, rounds, out), time.monotonic() - started))
+    return [
+        Table(
+            "pluto_rounds",
+            "Rounds over virtual PlutoSDRs",
+            ("radios", "rounds", "failed", "calls", "participation", "NMSE [dB]", "10 % [dB]",
+             "90 % [dB]", "predicted [dB]", "delay [samples]", "late [samples]", "a round [s]"),
+            tuple(rows),
+            "`airmeta up` of the experiment `lab`, ten devices and a receiver, each a process; "
+            "preset `pluto-tcxo`, Rayleigh fading, 19 dB. NMSE: of the step that the server took, "
+            "against the weighted sum of what the devices sent, for the best weights; median and "
+            "quantiles over rounds that did not fail. Delay: the largest of a sounding, late: of a "
+            "burst; the cyclic prefix has 32 samples. A call is a try.",
+        )
+    ]  # fmt: skip
+
+
+def watch(bench: str, rounds: int, out: Path) -> tuple[Updates, list[npt.NDArray[np.float32]]]:
+    """Run it; what each device sent by round, and the parameters before each round and at last."""
+    command = [sys.executable, "-m", "testbed", "up", bench, "lab", f"rounds={rounds}", *SETTINGS]
+    run = subprocess.Popen([*command, "--out", str(out)], stdout=subprocess.DEVNULL)
+    sent: Updates = {}
+    params: dict[int, npt.NDArray[np.float32]] = {}
+    while run.poll() is None:
+        for path in out.glob("nodes/d*/*/memory-*.npz"):
+            kept = _read(path)
+            if kept is not None and int(kept["pending"]) >= 0:
+                number = int(path.stem.removeprefix("memory-"))
+                sent.setdefault(int(kept["pending"]), {})[number] = kept["sparse"]
+        kept = _read(out / "checkpoint.npz")
+        if kept is not None:
+            params[int(kept["round_index"])] = kept["params"]
+        time.sleep(LOOK_S)
+    if run.returncode:
+        raise RuntimeError(f"{bench}: airmeta up ended with {run.returncode}")
+    return sent, [params[index] for index in range(1, rounds + 1)]
+
+
+def nmse_db(step: npt.NDArray[np.float32], sent: dict[int, npt.NDArray[np.float32]]) -> float:
+    """Error of a step against the weighted sum of what was sent, for the best weights."""
+    updates = np.stack(list(sent.values())).astype(np.float64)
+    weights = np.linalg.lstsq(updates.T, step.astype(np.float64), rcond=None)[0]
+    truth = weights @ updates
+    return float(10 * np.log10(np.sum((step - truth) ** 2) / np.sum(truth**2)))
+
+
+def _row(
+    name: str,
+    out: Path,
+    sent: Updates,
+    params: list[npt.NDArray[np.float32]],
+    seconds: float,
+) -> tuple[str, ...]:
+    rows = [json.loads(line) for line in (out / "rounds.jsonl").read_text().splitlines()]
+    done = [row for row in rows if not row["failed"] and row["round"] > 0]
+    errors = [
+        nmse_db(params[row["round"] - 1] - params[row["round"]], sent[row["round"]]) for row in done
+    ]
+    timings = [json.loads(line) for line in (out / "timings.jsonl").read_text().splitlines()]
+    round_s = float(np.median([sum(v for k, v in t.items() if k != "round") for t in timings]))
+    return (
+        name,
+        str(len(rows)),
+        str(sum(row["failed"] for row in rows)),
+        str(sum(row["calls"] for row in rows)),
+        f"{np.mean([row['participation'] for row in rows]):.3f}",
+        *(f"{np.quantile(errors, q):.1f}" for q in (0.5, 0.1, 0.9)),
+        f"{np.median([row['nmse_predicted_db'] for row in done]):.1f}",
+        f"{max(row['delay_samples'] for row in done):.2f}",
+        f"{max(row['late_samples'] for row in done):.3f}",
+        f"{round_s:.1f}",
+    )
+
+
+def _read(path: Path) -> dict[str, npt.NDArray[np.generic]] | None:
+    try:
+        with path.open("rb") as file, np.load(file) as data:
+            return dict(data)
+    except DAMAGED:
+        return None
