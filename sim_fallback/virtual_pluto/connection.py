@@ -234,6 +234,7 @@ class Connection:
             self._link.send(b"%d\n" % len(data) + mask, data)
             mask = b""
             wanted -= len(data)
+        self._pluto.look_ahead(opened.ring, self._link.has_input)
 
     def _write_buffer(self, words: list[str]) -> None:
         opened, announced = self._transfer(words, DAC)

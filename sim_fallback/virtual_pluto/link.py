@@ -63,9 +63,13 @@ class Link:
 
     def has_ended(self) -> bool:
         """Whether the client has left, as far as can be told without waiting."""
-        if self._received or not select.select([self._socket], [], [], 0)[0]:
+        if self._received or not self.has_input():
             return False
         return not self._socket.recv(1, socket.MSG_PEEK)
+
+    def has_input(self) -> bool:
+        """Whether the client has said anything more, or has left."""
+        return bool(self._received or select.select([self._socket], [], [], 0)[0])
 
     def _more(self) -> None:
         data = self._socket.recv(CHUNK)

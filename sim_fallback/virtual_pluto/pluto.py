@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import math
 import threading
+from collections.abc import Callable
 
 import numpy as np
 
+from sim_fallback.clock import VirtualClock
 from sim_fallback.streams import stream
 from sim_fallback.virtual_pluto.attributes import Attributes
 from sim_fallback.virtual_pluto.bands import HISTORY_S, Bands, Place
@@ -100,6 +102,16 @@ class Pluto:
         samples = self._reception.samples(spans)
         self._tidy_at_times()
         return samples
+
+    def look_ahead(self, ring: Ring[Tuning], wanted: Callable[[], bool]) -> None:
+        """Use the time that the client computes for the next block of a stream, until `wanted`.
+
+        With a clock that runs free what comes is decided before it is asked for, unless somebody
+        sends.
+        """
+        with self._lock:
+            spans = ring.coming(isinstance(self.bands.clock, VirtualClock))
+        self._reception.look_ahead(spans, wanted)
 
     def release(self, ring: Ring[Tuning]) -> None:
         """Give the block back that was read last."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -37,6 +38,9 @@ LOOPBACK_SHIFT = 4
 UNIFORMS = 1 << 16
 
 AGC_START_DB = 71.0
+
+TILES = 32
+"""Rendered tiles that are kept."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,8 @@ class Receiver:
         self._bands, self._name, self._sent = bands, name, sent
         self._equipment = bands.equipment(name)
         self._lock = threading.Lock()
-        self._latest: tuple[tuple[Tuning, int, int], Samples] | None = None
+        self._tiles: OrderedDict[tuple[Tuning, int, int], Samples] = OrderedDict()
+        self._version = bands.version
         self._agc_gain_db = AGC_START_DB
         self._agc_tile: tuple[int, float] | None = None
 
@@ -83,6 +88,7 @@ class Receiver:
             return np.zeros((count, 2), np.int16)
         if tuning.digital:
             return self._sent(first - LOOPBACK_DELAY, count) >> LOOPBACK_SHIFT
+        self._version = self._bands.version
         received = np.empty((count, 2), np.int16)
         for index in range(first // TILE, -(-(first + count) // TILE)):
             low, high = max(first, index * TILE), min(first + count, (index + 1) * TILE)
@@ -90,6 +96,26 @@ class Receiver:
                 tile = self._tile(tuning, index)
             received[low - first : high - first] = tile[low - index * TILE : high - index * TILE]
         return received
+
+    def look_ahead(self, span: Span[Tuning], wanted: Callable[[], bool]) -> None:
+        """Render tiles of a span that will be asked for if nobody sends anything until then.
+
+        Where somebody did so since the last samples, that is too seldom true.
+
+        Args:
+            span: of samples.
+            wanted: whether to stop.
+        """
+        tuning = span.tuning
+        if not tuning.on or tuning.digital or tuning.gain_db is None:
+            return
+        first = span.first // TILE
+        last = min(-(-(span.first + span.count) // TILE), first + TILES)
+        for index in range(first, last):
+            if wanted() or self._bands.version != self._version:
+                return
+            with self._lock:
+                self._tile(tuning, index)
 
     def level_db(self, place: Place, sample: int) -> float:
         """Mean power in the tile before a sample, noise included, over full scale at 0 dB."""
@@ -107,9 +133,11 @@ class Receiver:
 
     def _tile(self, tuning: Tuning, index: int) -> Samples:
         entry = (tuning, index, self._bands.version)
-        if self._latest is None or self._latest[0] != entry:
-            self._latest = (entry, self._rendered(tuning, index))
-        return self._latest[1]
+        if entry not in self._tiles:
+            self._tiles[entry] = self._rendered(tuning, index)
+            if len(self._tiles) > TILES:
+                self._tiles.popitem(last=False)
+        return self._tiles[entry]
 
     def _rendered(self, tuning: Tuning, index: int) -> Samples:
         rate_hz, front_end = tuning.place.rate_hz, self._equipment.front_end

@@ -73,6 +73,11 @@ class Reception:
         parts = [self._receiver.samples(span) for span in spans]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
+    def look_ahead(self, spans: list[Span[Tuning]], wanted: Callable[[], bool]) -> None:
+        """As `Receiver.look_ahead` for what a block will hold. Needs no lock."""
+        for span in spans:
+            self._receiver.look_ahead(span, wanted)
+
     def ready_s(self, ring: Ring[Tuning]) -> float:
         """True time at which the next block of a stream is full."""
         tuning, sample = ring.ready

@@ -113,6 +113,18 @@ class Ring(Generic[Tuning]):
         self._lent = True
         return self._full.popleft()
 
+    def coming(self, decided: bool) -> list[Span[Tuning]]:
+        """What the next block will hold if nothing changes; nothing where it is not `decided`.
+
+        Args:
+            decided: whether that holds for a block that is not full yet.
+        """
+        if self._full:
+            return list(self._full[0])
+        if not decided or not self._free:
+            return []
+        return [*self._filling, Span(self._tuning, self._cursor, self._missing)]
+
     @property
     def ready(self) -> tuple[Tuning, int]:
         """The tuning, and the sample of its clock at which the next block is full."""
