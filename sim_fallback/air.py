@@ -298,12 +298,21 @@ class Air:
             sending &= set(transmitters)
         if not sending:
             return None
-        times = Times.of_tile(index, listener, scene.sample_rate_hz)
+        times: Times | None = None
         incident: IQ | None = None
+        begin_s, end_s = (scene.true_time_s(name, edge * TILE) for edge in (index, index + 1))
         for other, radio in scene.equipment.items():
             link = scene.link(other, name) if other in sending else None
             if link is None:
                 continue
+            # Most of what is remembered lies elsewhere in time, which costs little to see.
+            begin = scene.sample_at(other, begin_s) - link.reach
+            if not self._ledger.is_sending(
+                other, begin, scene.sample_at(other, end_s) + link.reach
+            ):
+                continue
+            if times is None:
+                times = Times.of_tile(index, listener, scene.sample_rate_hz)
             sent = partial(
                 self._ledger.sent,
                 other,

@@ -108,6 +108,10 @@ class Ledger:
         self.version += 1
         return burst
 
+    def is_sending(self, name: str, first: int, stop: int) -> bool:
+        """Whether a transmitter sends anything from its sample `first` on and before `stop`."""
+        return any(burst.meets(first, stop) for burst in self._bursts.get(name, ()))
+
     def free_from(self, name: str, at: int) -> int:
         """First sample from `at` on that comes after all finite bursts of a transmitter."""
         stops = (burst.stop for burst in self._bursts.get(name, ()))

@@ -103,6 +103,7 @@ class Link:
 
     Attributes:
         delay_s: of the earliest tap.
+        reach: samples of the transmitter by which what a tile is made of can exceed it at most.
     """
 
     def __init__(
@@ -124,6 +125,7 @@ class Link:
         delays_s = path.delay_s + np.array(path.fading.delays_s)
         self.delay_s = float(delays_s.min())
         self._filter = TapFilter(delays_s * sample_rate_hz)
+        self.reach = self._filter.lead + self._filter.size
         skew = _skew(transmitter.oscillator, listener.oscillator)
         turns = PASSBAND * BLOCK * skew + path.fading.doppler_hz * BLOCK / sample_rate_hz
         self._nodes = Nodes.of(node_count(2 * np.pi * turns))

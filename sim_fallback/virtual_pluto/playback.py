@@ -184,7 +184,7 @@ class Playback:
 
 def _any(samples: Samples) -> bool:
     """Whether int16 [n, 2] holds anything but zeros; a sample is looked at as one number."""
-    return bool(np.ascontiguousarray(samples).view(np.int32).any())
+    return bool(np.bitwise_or.reduce(np.ascontiguousarray(samples).view(np.int32), axis=None))
 
 
 def _length(stretch: Stretch) -> int:
