@@ -8,7 +8,7 @@ in whatever pieces and in whatever order it is asked for.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ import numpy as np
 from radio.api import IQ, RadioError
 from sim_fallback.clock import Clock, VirtualClock
 from sim_fallback.front_end import Cause
-from sim_fallback.ledger import Ledger
+from sim_fallback.ledger import Burst, Ledger
 from sim_fallback.path import Path
 from sim_fallback.presets import Equipment
 from sim_fallback.render import TILE, Link, Times, sample_at, true_time_at_s
@@ -272,6 +272,35 @@ class Air:
             incident, listener.key, index * TILE, scene.sample_rate_hz, rx_gain_db
         )
 
+    def bursts(self, name: str, index: int) -> tuple[Burst, ...]:
+        """All that decides what arrives at a radio in a tile, but for a few samples too many.
+
+        The same bursts, by identity, make the same samples.
+        """
+        audible = self._audible(self.scene, name, index)
+        return tuple(burst for *_, bursts in audible for burst in bursts)
+
+    def _audible(
+        self, scene: Scene, name: str, index: int
+    ) -> Iterator[tuple[str, Link, tuple[Burst, ...]]]:
+        """Transmitters that a radio may hear in a tile, in the order of the scene, and of what.
+
+        Most of what is remembered lies elsewhere in time, which costs little to see.
+        """
+        sending = self._ledger.transmitters()
+        if not sending:
+            return
+        begin_s, end_s = (scene.true_time_s(name, edge * TILE) for edge in (index, index + 1))
+        for other in scene.equipment:
+            link = scene.link(other, name) if other in sending else None
+            if link is None:
+                continue
+            begin = scene.sample_at(other, begin_s) - link.reach
+            end = scene.sample_at(other, end_s) + link.reach
+            bursts = self._ledger.sending(other, begin, end)
+            if bursts:
+                yield other, link, bursts
+
     def incident(
         self,
         name: str,
@@ -293,26 +322,16 @@ class Air:
         """
         scene = self.scene if scene is None else scene
         listener = scene.radio(name)
-        sending = set(self._ledger.transmitters())
-        if transmitters is not None:
-            sending &= set(transmitters)
-        if not sending:
+        audible = [
+            (scene.radio(other), link, other)
+            for other, link, _ in self._audible(scene, name, index)
+            if transmitters is None or other in transmitters
+        ]
+        if not audible:
             return None
-        times: Times | None = None
+        times = Times.of_tile(index, listener, scene.sample_rate_hz)
         incident: IQ | None = None
-        begin_s, end_s = (scene.true_time_s(name, edge * TILE) for edge in (index, index + 1))
-        for other, radio in scene.equipment.items():
-            link = scene.link(other, name) if other in sending else None
-            if link is None:
-                continue
-            # Most of what is remembered lies elsewhere in time, which costs little to see.
-            begin = scene.sample_at(other, begin_s) - link.reach
-            if not self._ledger.is_sending(
-                other, begin, scene.sample_at(other, end_s) + link.reach
-            ):
-                continue
-            if times is None:
-                times = Times.of_tile(index, listener, scene.sample_rate_hz)
+        for radio, link, other in audible:
             sent = partial(
                 self._ledger.sent,
                 other,

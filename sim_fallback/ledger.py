@@ -108,9 +108,9 @@ class Ledger:
         self.version += 1
         return burst
 
-    def is_sending(self, name: str, first: int, stop: int) -> bool:
-        """Whether a transmitter sends anything from its sample `first` on and before `stop`."""
-        return any(burst.meets(first, stop) for burst in self._bursts.get(name, ()))
+    def sending(self, name: str, first: int, stop: int) -> tuple[Burst, ...]:
+        """What a transmitter sends from its sample `first` on and before `stop`."""
+        return tuple(burst for burst in self._bursts.get(name, ()) if burst.meets(first, stop))
 
     def free_from(self, name: str, at: int) -> int:
         """First sample from `at` on that comes after all finite bursts of a transmitter."""
@@ -119,9 +119,12 @@ class Ledger:
 
     def cancel(self, name: str, at: int) -> None:
         """Silence a transmitter from its sample `at` on."""
+        bursts = self._bursts.get(name, ())
+        if all(burst.stop is not None and burst.stop <= at for burst in bursts):
+            return
         self._bursts[name] = tuple(
             burst if burst.stop is not None and burst.stop <= at else replace(burst, stop=at)
-            for burst in self._bursts.get(name, ())
+            for burst in bursts
             if burst.first_sample < at
         )
         self.version += 1
@@ -158,7 +161,7 @@ class Ledger:
             complex64 [count], in units of the transmitter's full scale at 0 dB of gain; None where
             no burst falls in the stretch.
         """
-        bursts = [b for b in self._bursts.get(name, ()) if b.meets(first, first + count)]
+        bursts = self.sending(name, first, first + count)
         if not bursts:
             return None
         wave = np.zeros(count, np.complex64)

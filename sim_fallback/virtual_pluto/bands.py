@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -85,6 +86,7 @@ class Bands:
         self._lock = threading.RLock()
         self.version = 0
         """Changes with everything that is sent, cancelled or corrected in any band."""
+        self._oscillators = 0  # the version in which one of them was last corrected
 
     @property
     def clock(self) -> Clock:
@@ -127,8 +129,9 @@ class Bands:
         """Cancel what a radio has to send from true time t_s on, in every band."""
         with self._lock:
             for (_, rate_hz), air in self._airs.items():
+                before = air.version
                 air.cancel(name, self.sample_at(name, t_s, rate_hz))
-            self.version += 1
+                self.version += air.version != before
 
     def need(self, name: str, since_s: float) -> None:
         """A radio may still ask for what it heard since a time, inf for nothing of the past.
@@ -144,15 +147,20 @@ class Bands:
                 if air is not self._first and air.is_silent:
                     del self._airs[band]
 
+    def bursts(self, name: str, where: Place, index: int) -> tuple[object, ...]:
+        """All that decides what arrives at a radio in a tile: the same, by identity, the same."""
+        found: list[object] = [self._oscillators]
+        with self._lock:
+            for air, away_hz in self._near(where):
+                for each in (index - 1, index, index + 1) if away_hz else (index,):
+                    found += air.bursts(name, each)
+        return tuple(found)
+
     def incident(self, name: str, where: Place, index: int) -> IQ | None:
         """What arrives at a radio's antenna connector in a tile of its clock, as `Air.incident`."""
-        own_hz = self._carrier_hz(where.lo_hz)
         total: IQ | None = None
         with self._lock:
-            for (carrier_hz, rate_hz), air in self._airs.items():
-                away_hz = carrier_hz - own_hz
-                if rate_hz != where.rate_hz or abs(away_hz) >= rate_hz:
-                    continue
+            for air, away_hz in self._near(where):
                 heard = _tuned(air, name, index, away_hz) if away_hz else air.incident(name, index)
                 if heard is not None:
                     total = heard if total is None else total + heard
@@ -183,6 +191,14 @@ class Bands:
             for air in self._airs.values():
                 air.equip(name, replace(equipment, oscillator=corrected))
             self.version += 1
+            self._oscillators = self.version
+
+    def _near(self, where: Place) -> Iterator[tuple[Air, float]]:
+        """Airs that a receiver hears, and how far their carriers lie above its own."""
+        own_hz = self._carrier_hz(where.lo_hz)
+        for (carrier_hz, rate_hz), air in self._airs.items():
+            if rate_hz == where.rate_hz and abs(carrier_hz - own_hz) < rate_hz:
+                yield air, carrier_hz - own_hz
 
     def _carrier_hz(self, lo_hz: float) -> float:
         """The carrier, or the scene's where it is as good as that."""

@@ -76,7 +76,7 @@ class Receiver:
         self._bands, self._name, self._sent = bands, name, sent
         self._equipment = bands.equipment(name)
         self._lock = threading.Lock()
-        self._tiles: OrderedDict[tuple[Tuning, int, int], Samples] = OrderedDict()
+        self._tiles: OrderedDict[tuple[Tuning, int, tuple[object, ...]], Samples] = OrderedDict()
         self._version = bands.version
         self._agc_gain_db = AGC_START_DB
         self._agc_tile: tuple[int, float] | None = None
@@ -132,12 +132,15 @@ class Receiver:
             return self._agc_gain_db
 
     def _tile(self, tuning: Tuning, index: int) -> Samples:
-        entry = (tuning, index, self._bands.version)
-        if entry not in self._tiles:
-            self._tiles[entry] = self._rendered(tuning, index)
+        entry = (tuning, index, self._bands.bursts(self._name, tuning.place, index))
+        if entry in self._tiles:
+            return self._tiles[entry]
+        tile = self._rendered(tuning, index)
+        if entry[2] == self._bands.bursts(self._name, tuning.place, index):  # nobody came between
+            self._tiles[entry] = tile
             if len(self._tiles) > TILES:
                 self._tiles.popitem(last=False)
-        return self._tiles[entry]
+        return tile
 
     def _rendered(self, tuning: Tuning, index: int) -> Samples:
         rate_hz, front_end = tuning.place.rate_hz, self._equipment.front_end

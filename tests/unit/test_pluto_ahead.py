@@ -10,7 +10,7 @@ from sim_fallback.clock import VirtualClock
 from sim_fallback.path import Path
 from sim_fallback.presets import PRESETS
 from sim_fallback.tapped_delay import TappedDelayLine
-from sim_fallback.virtual_pluto.bands import Bands
+from sim_fallback.virtual_pluto.bands import Bands, Place
 from sim_fallback.virtual_pluto.pluto import Pluto
 
 RATE, SIZE = 2.5e6, 40_000
@@ -104,6 +104,19 @@ def test_nobody_looks_ahead_while_somebody_sends(rendered):
     before = len(rendered)
     one.look_ahead(ring, lambda: False)
     assert len(rendered) == before
+
+
+@pytest.mark.parametrize("away_s", [0.001, 1.0])
+def test_only_what_is_sent_in_a_tile_renders_it_again(rendered, away_s):
+    one, _other = pair()
+    ring = one.open_rx(SIZE)
+    next_block(one, ring)
+    end_s = one.bands.clock.present_s()
+    place = Place(915e6, one.bands.rate_hz(one.settings.rx_rate_hz))
+    at = one.bands.sample_at("b", end_s + away_s, place.rate_hz)
+    one.bands.send("b", place, np.ones(9, np.complex64), at, 0.0)
+    next_block(one, ring)
+    assert (len(rendered) > len(set(rendered))) == (away_s == 0.001)
 
 
 def test_silence_that_is_sent_leaves_no_trace():
