@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable
 
 import adi
@@ -18,6 +20,8 @@ START_S = 5.0  # in which the first samples come in
 HISTORY_S = 1.0  # of what was received that may still be asked for
 FLAGS = 0x80000088  # of both data devices; writing a flag clears it
 UNDERFLOW, OVERFLOW = 1, 4
+LOOK_EVERY_S = 0.05  # at those flags: each look costs several exchanges with the radio
+RESERVE = 4  # kernel buffers to receive for each one to send
 PROBE = 2048  # samples of the burst that finds the two streams in each other
 
 
@@ -39,8 +43,9 @@ class PlutoStreams:
         self._last_end = clock
         self._adc = sdr.ctx.find_device("cf-ad9361-lpc")
         self._dac = sdr.ctx.find_device("cf-ad9361-dds-core-lpc")
-        for device in (self._adc, self._dac):
-            device.set_kernel_buffers_count(kernel_buffers)
+        self._dac.set_kernel_buffers_count(kernel_buffers)
+        # Those that receive delay nothing; they only fill while the host is late.
+        self._adc.set_kernel_buffers_count(RESERVE * kernel_buffers)
         sdr.rx_buffer_size = buffer
         sdr.tx_cyclic_buffer = False
         self._threads = [
@@ -104,9 +109,14 @@ class PlutoStreams:
 
     def _hear(self) -> None:
         """Take what comes in, and see after each transfer whether anything was lost."""
+        looked_s = -math.inf
         while not self._stopping.is_set():
             raw = self._sdr.rx()
             self._heard.append((raw / FULL_SCALE_RX).astype(np.complex64))
+            now_s = time.monotonic()
+            if now_s < looked_s + LOOK_EVERY_S:
+                continue
+            looked_s = now_s
             lost = self._flags()
             if lost and self._is_watched:
                 self._heard.fail(
