@@ -8,14 +8,11 @@ from dataclasses import dataclass
 from radio.api import Range
 
 MODES = ("manual", "fast_attack", "slow_attack", "hybrid")
-TARGET_DB = -12.0
-"""Mean power that automatic control aims at, over full scale."""
+LOW_DB, HIGH_DB = -12.0, -10.0
+"""Between which automatic control leaves the mean power, over full scale."""
 
-SLOW_STEP_DB = 3.0
-"""How far slow and hybrid control move at a time."""
-
-HYSTERESIS_DB = 2.0
-"""How far slow and hybrid control leave the level from the target before they move."""
+FAR_LOW_DB, FAR_HIGH_DB = -18.0, -5.0
+"""Beyond which slow and hybrid control take two steps of the gain at a time."""
 
 
 def table(carrier_hz: float) -> Range:
@@ -46,12 +43,12 @@ class Agc:
             gain_db: during it.
             level_db: mean power that it would have had at 0 dB of gain, over full scale.
         """
-        wanted = self._within(math.floor(TARGET_DB - level_db))
         if self.mode == "fast_attack":
-            return wanted
-        if abs(wanted - gain_db) <= HYSTERESIS_DB:
-            return self._within(gain_db)
-        return self._within(gain_db + max(-SLOW_STEP_DB, min(SLOW_STEP_DB, wanted - gain_db)))
+            return self._within(math.floor(HIGH_DB - level_db))
+        mean_db = gain_db + level_db
+        steps = (mean_db < LOW_DB) + (mean_db < FAR_LOW_DB)
+        steps -= (mean_db > HIGH_DB) + (mean_db > FAR_HIGH_DB)
+        return self._within(gain_db + steps)
 
     def _within(self, gain_db: float) -> float:
         return max(self.gains.low, min(self.gains.high, gain_db))

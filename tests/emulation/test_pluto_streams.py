@@ -201,7 +201,7 @@ def test_automatic_gain_follows_the_level(pluto, listen, mode):
         pluto.tx(tone(500_000, amplitude)[0])
         iq = listen(pluto)
         level = 20 * np.log10(np.sqrt(np.mean(np.abs(iq) ** 2)) / 2**11)
-        assert level == pytest.approx(-12, abs=3)
+        assert level == pytest.approx(-11, abs=1.2)
         gains.append(pluto.rx_hardwaregain_chan0)
         before = pluto._get_iio_attr("voltage0", "hardwaregain", False)
         pluto._set_iio_attr("voltage0", "hardwaregain", False, 5)

@@ -101,11 +101,24 @@ def test_gains_end_where_the_bands_say():
 
 
 @given(st.sampled_from(["fast_attack", "slow_attack", "hybrid"]), st.floats(-110, 0))
-def test_automatic_gain_settles_near_its_target(mode, level_db):
+def test_automatic_gain_settles_in_its_window_and_stays(mode, level_db):
     agc, gain_db = Agc(mode, Range(-1, 73)), 30.0
     for _ in range(60):
         gain_db = agc.next_gain(gain_db, level_db)
-    assert gain_db == pytest.approx(np.clip(-12 - level_db, -1, 73), abs=3)
+    assert gain_db == 73 or gain_db + level_db >= -12
+    assert gain_db == -1 or gain_db + level_db <= -10
+    assert agc.next_gain(gain_db, level_db) == gain_db
+
+
+def test_slow_automatic_gain_hurries_when_it_is_far_away():
+    agc = Agc("slow_attack", Range(-1, 73))
+    assert [agc.next_gain(30.0, -30.0 + mean) for mean in (-4, -6, -11, -13, -19)] == [
+        28,
+        29,
+        30,
+        31,
+        32,
+    ]
 
 
 @given(st.lists(st.tuples(st.integers(0, 400), st.booleans()), max_size=60), st.integers(1, 4))
