@@ -1,4 +1,4 @@
 """GNU Radio flowgraphs used as radios. Imports `radio` and nothing else of the tree.
 
-GPL-3.0-or-later, unlike the rest of the tree, because flowgraphs link GNU Radio.
+Flowgraphs are GPL-3.0-or-later, unlike the rest of the tree, because they link GNU Radio.
 """

@@ -27,20 +27,24 @@ if ! usable; then
     exit 1
 fi
 
-# Radios are also driven from Debian's own interpreter, whose vendor bindings want its numpy.
-# No wheel ships the library that PlutoSDRs are opened with.
+# Radios are also driven from Debian's own interpreter, whose vendor bindings want its numpy, and
+# flowgraphs run under it. No wheel ships the library that PlutoSDRs are opened with.
 missing=()
-for package in python3-numpy python3-zmq libiio0 libiio-utils; do
+for package in python3-numpy python3-zmq libiio0 libiio-utils gnuradio; do
     dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package")
 done
-if command -v apt-get >/dev/null && [ ${#missing[@]} -gt 0 ]; then
+if ! command -v apt-get >/dev/null; then
+    echo "setup: libiio and GNU Radio, which only some radios need, come with conda:" \
+        "conda env create -f environment.yml" >&2
+elif [ ${#missing[@]} -gt 0 ]; then
     if [ "$(id -u)" -eq 0 ] || sudo -n true 2>/dev/null; then
         echo "setup: installing the system packages ${missing[*]}"
         as_root apt-get update -qq
-        as_root apt-get install -y -qq "${missing[@]}"
+        # What GNU Radio recommends is mostly for its windows.
+        as_root apt-get install -y -qq --no-install-recommends "${missing[@]}"
     else
         echo "setup: going on without ${missing[*]}, which only some radios need;" \
-            "with root: apt-get install ${missing[*]}" >&2
+            "with root: apt-get install --no-install-recommends ${missing[*]}" >&2
     fi
 fi
 

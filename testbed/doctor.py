@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fl_core.errors import InputError
+from flowgraphs import interpreter
 
 PACKAGE = "airmeta"
 INSTALL = f"{sys.executable} -m pip install -e ."
@@ -28,13 +29,8 @@ LEAST_MEMORY, LEAST_DISK = 2 * GIB, 1 * GIB
 # Import name, what it drives, how to get it.
 RADIO_SDKS = {
     "uhd": ("uhd", "USRP", "conda install -c conda-forge uhd, or apt install python3-uhd"),
-    "gnuradio": (
-        "gnuradio",
-        "flowgraphs",
-        "conda install -c conda-forge gnuradio, or apt install gnuradio",
-    ),
 }
-SYSTEM_PYTHON = "/usr/bin/python3"
+SYSTEM_PYTHON = interpreter.SYSTEM
 SYSTEM_IMPORTS = "import numpy, zmq; print(f'numpy {numpy.__version__}, pyzmq {zmq.__version__}')"
 
 
@@ -73,6 +69,7 @@ def checks(folder: Path = Path()) -> list[Check]:
         _omniglot(),
         _libiio(),
         *_radios(),
+        _gnu_radio(),
         _system_python(),
     ]
 
@@ -213,6 +210,22 @@ def _radios() -> Iterator[Check]:
         there = importlib.util.find_spec(module) is not None
         detail = "installed" if there else "not installed; not needed for the simulated channel"
         yield Check(f"{name} ({drives})", there, detail, "" if there else remedy, required=False)
+
+
+def _gnu_radio() -> Check:
+    """Some interpreter that has it; seldom this one."""
+    found = interpreter.find(os.environ)
+    remedy = (
+        "apt install gnuradio, or conda install -c conda-forge gnuradio; "
+        f"{interpreter.VARIABLE} names another interpreter"
+    )
+    return Check(
+        "GNU Radio (flowgraphs)",
+        not found.missing,
+        f"{found.version or found.missing} ({found.python})",
+        remedy if found.missing else "",
+        required=False,
+    )
 
 
 def _system_python() -> Check:

@@ -147,3 +147,19 @@ def test_the_systems_python_is_looked_at(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert not missing.required
     assert "nothing_of_that_name" in missing.detail
     assert "apt install" in missing.remedy
+
+
+def test_gnu_radio_is_looked_for_in_its_own_interpreter(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho 3.10.5.1\n")
+    python.chmod(0o755)
+    monkeypatch.setenv("GR_PYTHON", str(python))
+    check = found("GNU Radio", tmp_path)
+    assert check.ok and check.detail == f"3.10.5.1 ({python})"
+    monkeypatch.setenv("GR_PYTHON", "/nowhere/python")
+    check = found("GNU Radio", tmp_path)
+    assert not check.ok and not check.required
+    assert "/nowhere/python" in check.detail
+    assert "apt install gnuradio" in check.remedy and "GR_PYTHON" in check.remedy
