@@ -100,7 +100,7 @@ PLUTO = FrontEnd(
     tx_iq=IQImbalance(gain_db=0.017, phase_deg=0.2),
     rx_iq=IQImbalance(gain_db=0.017, phase_deg=0.2),
     tx_dc=0.003,
-    rx_dc=0.003,
+    rx_dc=0.001,
     tx_phase_noise=PhaseNoise(0.86),
     rx_phase_noise=PhaseNoise(0.86),
     turnaround_s=20e-3,

@@ -233,7 +233,7 @@ def test_noise_of_a_silent_air_has_the_level_of_the_front_end():
     front_end = PRESETS["pluto-tcxo"].front_end
     variance = front_end.noise_var(30.72e6, 71.0) / 2 * 2**22 + 1 / 12
     assert codes.var(axis=0) == pytest.approx([variance, variance], rel=0.03)
-    assert codes[:, 0].mean() == pytest.approx(0.003 * 2**11, abs=0.1)
+    assert codes[:, 0].mean() == pytest.approx(front_end.rx_dc * 2**11, abs=0.1)
 
 
 def test_every_attribute_of_the_xml_can_be_read_and_there_are_no_others():
