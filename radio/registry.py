@@ -87,6 +87,20 @@ class Needs:
     module: str
     install: str
 
+    def load(self, scheme: str) -> None:
+        """Import the SDK; RadioError with the command that installs it where that fails.
+
+        Bindings whose library is missing or of another version fail in more ways than ImportError.
+        """
+        try:
+            importlib.import_module(self.module)
+        except (ImportError, OSError, AttributeError) as error:
+            absent = isinstance(error, ModuleNotFoundError) and error.name == self.module
+            why = "is not installed" if absent else f"does not load ({error})"
+            raise RadioError(
+                f"{scheme}:// needs {self.module}, which {why}: {self.install}"
+            ) from error
+
 
 @dataclass(frozen=True)
 class Driver:
@@ -133,17 +147,11 @@ def open_radio(uri: str, limits: Limits | None = None) -> Radio:
     """
     parsed = RadioUri.parse(uri)
     driver = driver_of(parsed)
-    try:
-        factory = getattr(importlib.import_module(driver.module), driver.factory)
-        radio = cast(Radio, factory(parsed))
-    except ImportError as error:
-        # Any other module that is missing is a fault of this installation, not an SDK to fetch.
-        if driver.needs is None or (error.name or "").partition(".")[0] != driver.needs.module:
-            raise
-        raise RadioError(
-            f"{parsed.scheme}:// needs {driver.needs.module}, which is not installed: "
-            f"{driver.needs.install}"
-        ) from error
+    if driver.needs is not None:
+        # First and alone: whatever else does not load is a fault of this installation.
+        driver.needs.load(parsed.scheme)
+    factory = getattr(importlib.import_module(driver.module), driver.factory)
+    radio = cast(Radio, factory(parsed))
     return radio if limits is None else LimitedRadio(radio, limits)
 
 

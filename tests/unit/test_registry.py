@@ -118,10 +118,30 @@ def test_a_missing_sdk_is_named_with_the_line_that_installs_it(monkeypatch, tmp_
         open_radio("new://")
 
 
+@pytest.mark.parametrize(
+    "fails",
+    [
+        "raise OSError(2, 'libiio version 1.x required, found version 0')",
+        "raise AttributeError('undefined symbol: iio_get_backends_count')",
+        "import no_such_library",
+    ],
+)
+def test_an_sdk_that_does_not_load_says_why(monkeypatch, tmp_path, fails):
+    (tmp_path / "broken_sdk.py").write_text(fails)
+    monkeypatch.syspath_prepend(tmp_path)
+    needs = Needs("broken_sdk", "pip install 'broken-sdk<1'")
+    monkeypatch.setitem(DRIVERS, "new", Driver("radio.drivers.loopback", "open_loopback", needs))
+    with pytest.raises(
+        RadioError, match=r"new:// needs broken_sdk, which does not load \(.*<1"
+    ) as e:
+        open_radio("new://")
+    assert str(e.value.__cause__) in str(e.value)
+
+
 def test_other_missing_modules_are_a_fault_of_the_installation(monkeypatch, tmp_path):
     (tmp_path / "driver_of_other.py").write_text("import no_such_sdk_at_all")
     monkeypatch.syspath_prepend(tmp_path)
-    needs = Needs("no_such_sdk", "pip install no-such-sdk")
+    needs = Needs("json", "it is always there")
     monkeypatch.setitem(DRIVERS, "new", Driver("driver_of_other", "open_it", needs))
     with pytest.raises(ModuleNotFoundError, match="no_such_sdk_at_all"):
         open_radio("new://")
