@@ -27,6 +27,7 @@ from radio.remote import RadioServer
 from radio.wire import (
     Close,
     Configure,
+    Describe,
     Now,
     Open,
     Opened,
@@ -49,6 +50,7 @@ GOOD = (
     Transmit(IQ, 500),
     Receive(50, None),
     Receive(50, 700),
+    Describe(),
     Close(),
 )
 # Texts, so that what Python's json would not write is among them.

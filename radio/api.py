@@ -7,6 +7,7 @@ returns what happened, not what was asked.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
@@ -152,6 +153,10 @@ class Radio(Protocol):
 
     def close(self) -> None:
         """Transmitter off, settings restored; closing twice is fine."""
+
+    def describe(self) -> Mapping[str, str]:
+        """What else it tells of itself, for people: serial number, firmware, temperature."""
+        return {}
 
     def __enter__(self) -> Self:
         return self

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -186,6 +186,10 @@ class LimitedRadio(Radio):
     def close(self) -> None:
         """Transmitter off."""
         self._radio.close()
+
+    def describe(self) -> Mapping[str, str]:
+        """Of the radio inside."""
+        return self._radio.describe()
 
     @contextmanager
     def _muted_on_error(self) -> Iterator[int]:

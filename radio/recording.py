@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -176,3 +176,7 @@ class RecordingRadio(Radio):
     def close(self) -> None:
         """Transmitter off. A recording goes on to the end of its context."""
         self._radio.close()
+
+    def describe(self) -> Mapping[str, str]:
+        """Of the radio inside."""
+        return self._radio.describe()

@@ -110,11 +110,13 @@ class Driver:
         module: imported when the scheme is first opened.
         factory: function of `module` from a `RadioUri` to an open `Radio`.
         needs: SDK the module imports, if any.
+        finder: module that looks for such radios, if any; see `radio.discovery`.
     """
 
     module: str
     factory: str
     needs: Needs | None = None
+    finder: str | None = None
 
 
 PYZMQ = Needs("zmq", "pip install pyzmq")
@@ -124,7 +126,7 @@ PYADI = Needs("adi", "pip install 'pyadi-iio==0.0.21' 'pylibiio>=0.25,<1', and a
 DRIVERS: dict[str, Driver] = {
     "file": Driver("radio.drivers.file", "open_file"),
     "loopback": Driver("radio.drivers.loopback", "open_loopback"),
-    "pluto": Driver("radio.drivers.pluto", "open_pluto", PYADI),
+    "pluto": Driver("radio.drivers.pluto", "open_pluto", PYADI, "radio.drivers.pluto_finder"),
     "sim": Driver("sim_fallback.sim_radio", "open_sim"),
     "zmq+ipc": Driver("radio.drivers.remote", "open_remote", PYZMQ),
     "zmq+tcp": Driver("radio.drivers.remote", "open_remote", PYZMQ),

@@ -18,6 +18,8 @@ from radio.wire import (
     Closed,
     Configure,
     Configured,
+    Describe,
+    Described,
     Frames,
     Now,
     Open,
@@ -132,6 +134,9 @@ def _answer(radio: Radio, body: Ask, max_wait_s: float) -> Answer:
                     f"than the {max_wait_s:g} s its server allows; ask for it in pieces, or later"
                 )
             return radio.receive(n, at)
+        case Describe():
+            about = radio.describe()
+            return Described(tuple(about), tuple(about.values()))
         case Close():
             radio.close()
             return Closed()

@@ -77,6 +77,11 @@ class Receive:
 
 
 @dataclass(frozen=True)
+class Describe:
+    """`Radio.describe`; the answer is `Described`."""
+
+
+@dataclass(frozen=True)
 class Close:
     """`Radio.close`; the answer is `Closed`."""
 
@@ -100,6 +105,14 @@ class Clock:
     """The sample clock."""
 
     sample: int
+
+
+@dataclass(frozen=True)
+class Described:
+    """What the radio tells of itself: names, and a text for each."""
+
+    names: tuple[str, ...]
+    texts: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -128,8 +141,8 @@ class Refused:
         return error
 
 
-Ask = Open | Configure | Now | Transmit | Receive | Close
-Answer = Opened | Configured | Clock | TxReport | Capture | Closed | Refused
+Ask = Open | Configure | Now | Transmit | Receive | Describe | Close
+Answer = Opened | Configured | Clock | TxReport | Capture | Described | Closed | Refused
 
 KINDS: Mapping[str, type[Any]] = {
     kind.__name__.lower(): kind for kind in (*get_args(Ask), *get_args(Answer))

@@ -34,6 +34,7 @@ from radio.api import (
     require_settings,
 )
 from radio.converter import converted
+from radio.drivers.pluto_about import about
 from radio.drivers.pluto_streams import PlutoStreams
 from radio.registry import RadioUri
 
@@ -160,6 +161,12 @@ class PlutoRadio(Radio):
                 setattr(self._sdr, name, value)
             self._set_modes(self._found_modes)
             self._mute()  # once more: another sample rate turns the transmitter up
+
+    def describe(self) -> Mapping[str, str]:
+        """Model, serial number, firmware, temperature and crystal."""
+        self._require_open()
+        with self._asking("cannot be asked"):
+            return about(self._sdr.ctx)
 
     def _apply(self, want: RadioSettings) -> None:
         sdr, now = self._sdr, self._settings

@@ -8,6 +8,7 @@ lies beside it.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
 from typing import TypeVar
@@ -40,6 +41,8 @@ from radio.wire import (
     Closed,
     Configure,
     Configured,
+    Describe,
+    Described,
     Now,
     Open,
     Opened,
@@ -163,6 +166,12 @@ class RemoteRadio(Radio):
                 self._ask(Closed, Close())
             finally:
                 self._disconnect()
+
+    def describe(self) -> Mapping[str, str]:
+        """Of the radio served."""
+        self._require_open()
+        answer = self._ask(Described, Describe())
+        return dict(zip(answer.names, answer.texts, strict=False))
 
     def _connect(self, address: str, keys: Keys | None, server: str | None) -> None:
         options = {

@@ -13,6 +13,8 @@ from radio.wire import (
     Close,
     Configure,
     Configured,
+    Describe,
+    Described,
     Now,
     Open,
     Opened,
@@ -30,6 +32,7 @@ from radio.wire import (
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 WHOLE = st.integers(-(2**63), 2**63 - 1)
 TEXT = st.text(max_size=40)
+TEXTS = st.lists(TEXT, max_size=2).map(tuple)
 RANGES = st.builds(Range, FLOATS, FLOATS)
 SETTINGS = st.builds(RadioSettings, FLOATS, FLOATS, FLOATS, FLOATS)
 CAPS = st.builds(
@@ -48,7 +51,7 @@ CAPS = st.builds(
 )
 AT = st.none() | WHOLE
 ASKS = st.one_of(
-    st.sampled_from([Open(), Now(), Close()]),
+    st.sampled_from([Open(), Now(), Describe(), Close()]),
     st.builds(Configure, SETTINGS),
     st.builds(Receive, WHOLE, AT),
 )
@@ -57,7 +60,8 @@ ANSWERS = st.one_of(
     st.builds(Configured, SETTINGS),
     st.builds(Clock, WHOLE),
     st.builds(TxReport, FLOATS, WHOLE, WHOLE),
-    st.builds(Refused, TEXT, st.lists(TEXT, max_size=2).map(tuple)),
+    st.builds(Refused, TEXT, TEXTS),
+    st.builds(Described, TEXTS, TEXTS),
 )
 IQ = np.array([1, -1j, 0.1 + 1e-40j, -0.0], np.complex64)
 
