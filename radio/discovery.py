@@ -82,11 +82,9 @@ def find_radios(uris: Sequence[str] = ()) -> Search:
 
 def _search(scheme: str, addresses: list[str]) -> Search:
     driver = DRIVERS[scheme]
-    if driver.needs is not None:
-        try:
-            driver.needs.load(scheme)
-        except RadioError as error:
-            return Search(gaps=(Gap(f"{scheme}://", str(error), driver.needs.install),))
+    needs = driver.needs
+    if needs is not None and (why := needs.fault()):
+        return Search(gaps=(Gap(f"{scheme}:// radios", f"{needs.module} {why}", needs.install),))
     finder = importlib.import_module(str(driver.finder))
     search: Search = finder.find(addresses)
     return search

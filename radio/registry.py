@@ -87,8 +87,8 @@ class Needs:
     module: str
     install: str
 
-    def load(self, scheme: str) -> None:
-        """Import the SDK; RadioError with the command that installs it where that fails.
+    def fault(self) -> str | None:
+        """Why the SDK does not load; None where it does.
 
         Bindings whose library is missing or of another version fail in more ways than ImportError.
         """
@@ -96,10 +96,8 @@ class Needs:
             importlib.import_module(self.module)
         except (ImportError, OSError, AttributeError) as error:
             absent = isinstance(error, ModuleNotFoundError) and error.name == self.module
-            why = "is not installed" if absent else f"does not load ({error})"
-            raise RadioError(
-                f"{scheme}:// needs {self.module}, which {why}: {self.install}"
-            ) from error
+            return "is not installed" if absent else f"does not load ({error})"
+        return None
 
 
 @dataclass(frozen=True)
@@ -149,9 +147,10 @@ def open_radio(uri: str, limits: Limits | None = None) -> Radio:
     """
     parsed = RadioUri.parse(uri)
     driver = driver_of(parsed)
-    if driver.needs is not None:
-        # First and alone: whatever else does not load is a fault of this installation.
-        driver.needs.load(parsed.scheme)
+    # First and alone: whatever else does not load is a fault of this installation.
+    if driver.needs is not None and (why := driver.needs.fault()):
+        needs = driver.needs
+        raise RadioError(f"{parsed.scheme}:// needs {needs.module}, which {why}: {needs.install}")
     factory = getattr(importlib.import_module(driver.module), driver.factory)
     radio = cast(Radio, factory(parsed))
     return radio if limits is None else LimitedRadio(radio, limits)

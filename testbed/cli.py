@@ -18,6 +18,7 @@ from testbed.keys_command import keys_app
 from testbed.nodes_command import node_app, status, stop, up
 from testbed.on_air.replay import replay_run
 from testbed.options import ExperimentName, Json, Out, Overrides, Resume
+from testbed.radio_command import radio_app
 from testbed.report.html import write_report
 from testbed.report.sweep import write_sweep_report
 from testbed.runs import run_with_references
@@ -35,12 +36,11 @@ app = typer.Typer(
 )
 app.add_typer(keys_app, name="keys")
 app.add_typer(node_app, name="node")
+app.add_typer(radio_app, name="radio")
 app.command(epilog="Example: `airmeta up virtual lab rounds=20`")(up)
 app.command(epilog="Example: `airmeta status runs/lab`")(status)
 app.command(epilog="Example: `airmeta stop runs/lab`")(stop)
 
-radio_app = typer.Typer(help="Radios by themselves.", no_args_is_help=True)
-app.add_typer(radio_app, name="radio")
 app.command(epilog="Example: `airmeta air --plutos 4`, `airmeta air lab --at zmq+ipc:///tmp/lab`")(
     air
 )

@@ -68,6 +68,7 @@ def checks(folder: Path = Path()) -> list[Check]:
         _writable(folder / "runs"),
         _omniglot(),
         _libiio(),
+        *_found_radios(),
         *_radios(),
         _gnu_radio(),
         _system_python(),
@@ -203,6 +204,20 @@ def _libiio() -> Check:
     detail = there or "not installed; not needed for the simulated channel"
     remedy = "" if there else "apt install libiio0 libiio-utils, or conda install libiio"
     return Check("libiio (PlutoSDR)", there is not None, detail, remedy, required=False)
+
+
+def _found_radios() -> Iterator[Check]:
+    """The radios that are connected, and what keeps others from being found."""
+    try:
+        from radio.discovery import find_radios  # noqa: PLC0415 - needs numpy
+    except ImportError:
+        return  # of what is missing a check of its own tells
+    search = find_radios()
+    uris = ", ".join(found.uri for found in search.found)
+    remedy = "" if uris else "airmeta radio list tells what to look at"
+    yield Check("radios", bool(uris), uris or "none was found", remedy, required=False)
+    for gap in search.gaps:
+        yield Check(gap.place, False, gap.why, gap.remedy, required=False)
 
 
 def _radios() -> Iterator[Check]:

@@ -17,7 +17,7 @@ from radio.discovery import Found, Gap, Search
 from radio.drivers.pluto_about import TRANSCEIVER, about
 
 LIBRARY = "libiio.dll" if sys.platform == "win32" else "iio"
-BACKENDS = ("usb", "ip", "local")
+BACKENDS = {"usb": "by USB", "ip": "by network", "local": "of this machine"}
 ANALOG_DEVICES, RUNNING, IN_DFU = "0456", "b673", "b674"  # vendor and products of USB
 USB_DEVICES, USB_NODES = Path("/sys/bus/usb/devices"), Path("/dev/bus/usb")
 AVAHI = Path("/run/avahi-daemon/socket")
@@ -57,10 +57,10 @@ def _scan() -> tuple[list[str], list[Gap]]:
     """Addresses that libiio finds, of PlutoSDRs and others, and where it cannot look."""
     there: list[str] = []
     gaps = list(_usb_gaps())
-    for backend in BACKENDS:
-        place = f"pluto://{backend}:"
+    for backend, where in BACKENDS.items():
+        place = f"PlutoSDRs {where}"
         if backend == "ip" and sys.platform == "linux" and not AVAHI.exists():
-            why = "the network is searched through Avahi, which does not run here"
+            why = "are found through Avahi, which does not run here"
             gaps.append(Gap(place, why, f"apt install avahi-daemon; or {BY_ADDRESS}"))
         elif backend in iio.backends:
             try:

@@ -119,23 +119,22 @@ def test_a_missing_sdk_is_named_with_the_line_that_installs_it(monkeypatch, tmp_
 
 
 @pytest.mark.parametrize(
-    "fails",
+    ("fails", "why"),
     [
-        "raise OSError(2, 'libiio version 1.x required, found version 0')",
-        "raise AttributeError('undefined symbol: iio_get_backends_count')",
-        "import no_such_library",
+        ("raise OSError(2, 'libiio version 1.x required')", "libiio version 1.x required"),
+        ("raise AttributeError('undefined symbol: iio')", "undefined symbol: iio"),
+        ("import no_such_library", "No module named 'no_such_library'"),
     ],
 )
-def test_an_sdk_that_does_not_load_says_why(monkeypatch, tmp_path, fails):
+def test_an_sdk_that_does_not_load_says_why(monkeypatch, tmp_path, fails, why):
     (tmp_path / "broken_sdk.py").write_text(fails)
     monkeypatch.syspath_prepend(tmp_path)
     needs = Needs("broken_sdk", "pip install 'broken-sdk<1'")
     monkeypatch.setitem(DRIVERS, "new", Driver("radio.drivers.loopback", "open_loopback", needs))
-    with pytest.raises(
-        RadioError, match=r"new:// needs broken_sdk, which does not load \(.*<1"
-    ) as e:
+    with pytest.raises(RadioError, match="new:// needs broken_sdk, which does not load") as fault:
         open_radio("new://")
-    assert str(e.value.__cause__) in str(e.value)
+    assert why in str(fault.value)
+    assert "pip install 'broken-sdk<1'" in str(fault.value)
 
 
 def test_other_missing_modules_are_a_fault_of_the_installation(monkeypatch, tmp_path):
