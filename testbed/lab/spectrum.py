@@ -55,7 +55,9 @@ class Spectrum:
         The frequency is by the two highest bins of a Hann window (Grandke 1983), the power by all
         bins that hold some of it.
         """
-        aside = np.abs(self.offset_hz) > (LOBE + 0.5) * self.resolution_hz / HANN_BINS
+        bin_hz = self.resolution_hz / HANN_BINS
+        # DC reaches into the bins beside its own: none of them belongs to a tone's lobe.
+        aside = np.abs(self.offset_hz) > (LOBE + 1.5) * bin_hz
         strongest = int(np.argmax(np.where(aside, self.power, -1.0)))
         around = self.power.take(range(strongest - LOBE, strongest + LOBE + 1), mode="wrap")
         if around[LOBE] == 0:
@@ -63,11 +65,8 @@ class Spectrum:
         side = 1 if around[LOBE + 1] >= around[LOBE - 1] else -1
         ratio = float(np.sqrt(around[LOBE + side] / around[LOBE]))
         bins_away = side * (2 * ratio - 1) / (1 + ratio)
-        width_hz = self.resolution_hz / HANN_BINS
-        return (
-            float(self.offset_hz[strongest] + bins_away * width_hz),
-            float(around.sum() / HANN_BINS),
-        )
+        hz = float(self.offset_hz[strongest] + bins_away * bin_hz)
+        return hz, float(around.sum() / HANN_BINS)
 
     @property
     def floor(self) -> float:

@@ -272,3 +272,8 @@ def test_an_exception_closes_and_goes_on(backend):
         radio.receive(1 // 0)
     with pytest.raises(RadioError, match="closed"):
         radio.receive(10)
+
+
+def test_it_tells_of_itself_in_words(radio):
+    told = radio.describe()
+    assert all(isinstance(word, str) and word for word in (*told, *told.values()))

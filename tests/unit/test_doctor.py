@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from radio import discovery
+from radio.discovery import Found, Gap, Search
 from testbed import doctor
 from testbed.doctor import Check, checks, render
 
@@ -120,6 +122,22 @@ def test_a_radio_sdk_is_never_required_and_seen_when_it_is_there(
     check = found("uhd", tmp_path)
     assert check.ok and not check.required
     assert not found("libiio", tmp_path).required
+
+
+def test_radios_are_found_or_it_is_said_why_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    gap = Gap("/dev/bus/usb/001/007", "is a PlutoSDR that this user may not open", "a udev rule")
+    search = Search((Found("pluto://usb:1.5.5", {}), Found("pluto://ip:pluto.local", {})), (gap,))
+    monkeypatch.setattr(discovery, "find_radios", lambda: search)
+    radios = found("radios", tmp_path)
+    assert radios.ok and radios.detail == "pluto://usb:1.5.5, pluto://ip:pluto.local"
+    shut = found(gap.place, tmp_path)
+    assert (shut.ok, shut.detail, shut.remedy) == (False, gap.why, gap.remedy)
+    assert not shut.required
+    monkeypatch.setattr(discovery, "find_radios", Search)
+    radios = found("radios", tmp_path)
+    assert not radios.ok and not radios.required and "airmeta radio list" in radios.remedy
 
 
 def test_the_table_shows_every_check_and_takes_brackets_literally() -> None:
