@@ -128,6 +128,8 @@ class Job:
         self.config_sha256 = config_hash(self._config)
         self.plan = AirPlan.of(self._experiment, bench)
         self.legs = lru_cache(maxsize=8)(self.plan.legs)
+        for leg in self.legs(self._config.devices.num_active):
+            leg.draw()
         self.number = number
         scheme = build_scheme(self._config, self._experiment.dim, symbol_uplink(self._config))
         assert isinstance(scheme, OverTheAir)  # `AirPlan.of` takes no other

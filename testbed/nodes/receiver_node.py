@@ -146,6 +146,8 @@ class Job:
         assert isinstance(scheme, OverTheAir)  # `AirPlan.of` takes no other
         self.scheme = scheme
         self.legs = lru_cache(maxsize=8)(self.plan.legs)
+        for leg in self.legs(self.config.devices.num_active):
+            leg.draw()
         self.folder = state / run
         self.folder.mkdir(parents=True, exist_ok=True)
         self.done = self._last_round()

@@ -93,6 +93,11 @@ class Timeline:
         """What a device sends in its sounding slot."""
         return Preamble(self.numerology, repeats=1)
 
+    def draw(self) -> None:
+        """Make all sequences now, which takes a while, rather than when a beacon is waited for."""
+        for preamble in (self.beacon, self.sync, self.pilot, *(b.preamble for b in self.layouts)):
+            preamble.iq  # noqa: B018 (which keeps it)
+
     @property
     def turnaround(self) -> int:
         """Samples from the end of a beacon to what is sent with it."""
