@@ -7,12 +7,14 @@ from radio.api import Range
 from radio.limits import Limits
 from testbed import bench_file
 
+ROUNDING_DB = 0.5  # a radio takes the nearest of its steps
+
 
 def stated_limits(band: str | None, bench: str | None, gain_db: float, seconds: float) -> Limits:
     """Limits by one of two ways to state them.
 
     Args:
-        band: that may be used, as ``902e6:928e6``; then this gain and this time are the most.
+        band: that may be used, as ``902e6:928e6``; then gain and time are the most, as stated.
         bench: a shipped bench or its file, whose limits hold.
         gain_db: transmit gain.
         seconds: on the air.
@@ -35,6 +37,6 @@ def stated_limits(band: str | None, bench: str | None, gain_db: float, seconds: 
         if not colon:
             raise ValueError("should be LOW:HIGH in Hz, such as 902e6:928e6")
         span = Range(float(low), float(high))
-        return Limits((span,), gain_db, max_duty_cycle=1.0, window_s=seconds, max_burst_s=seconds)
+        return Limits((span,), gain_db + ROUNDING_DB, 1.0, window_s=seconds, max_burst_s=seconds)
     except ValueError as error:
         raise InputError(f"--band {band}: {error}") from error
