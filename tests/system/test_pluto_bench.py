@@ -1,15 +1,32 @@
 """Rounds over virtual PlutoSDRs, which every node opens with the real libiio and pyadi-iio."""
 
+import os
+
+import numpy as np
 import pytest
 from accounts import Accounts
-from benches import PlutoLab
+from benches import LINK, Lab, PlutoLab
 
-pytest.importorskip("iio", exc_type=(ImportError, OSError))
+if "CI" not in os.environ:
+    pytest.importorskip("adi", exc_type=(ImportError, OSError), reason="needs libiio")
 
-QUIET = {"coordinator": {"clock": None}}
+ROUNDS = 5
+TEN = {
+    "rounds": ROUNDS,
+    "devices": {"num_devices": 10, "num_active": 10, "num_new": 4},
+    "channel": {"fading": "rayleigh", "snr_db": 19},
+    "iq": {"preset": "pluto-tcxo", "error_budget": False},
+    "task": {"family": "glyphs"},
+    "model": {"width": 8},
+    "learner": {"adapt_lr": 0.4, "meta_lr": 0.3},
+    "sparsifier": {"density": 0.04},
+    "compression": {"ratio": 0.4},
+}
+CYCLIC_PREFIX = 32
 
 
 def finished(lab, nodes):
+    """The run is complete, everybody has ended, and each update counts once."""
     assert nodes.pop("coordinator").ended() == 0
     air = nodes.pop("air")
     assert {name: node.ended() for name, node in nodes.items()} == dict.fromkeys(nodes, 0)
@@ -20,9 +37,23 @@ def finished(lab, nodes):
     return accounts
 
 
-def test_rounds_over_plutos(tmp_path):
-    with PlutoLab(tmp_path) as lab:
-        finished(lab, lab.all_nodes())
-        rounds = lab.rounds()
-        assert [row["round"] for row in rounds] == list(range(6))
-        print(rounds)
+def test_ten_devices_on_plutos_do_as_well_as_on_simulated_radios(tmp_path):
+    """benchmarks/README.md has twenty rounds of a larger model."""
+    errors = {}
+    for kind in (Lab, PlutoLab):
+        folder = tmp_path / kind.__name__
+        folder.mkdir()
+        with kind(folder, TEN, link=LINK) as lab:
+            up = lab.up()
+            assert up.ended() == 0, up.said
+            lab.assert_nothing_left()
+            accounts = Accounts(lab)
+            accounts.assert_exact()
+            rows = lab.rounds()
+            assert [row["round"] for row in rows] == list(range(ROUNDS))
+            assert not any(row["failed"] for row in rows)
+            assert max(row["delay_samples"] for row in rows) < CYCLIC_PREFIX
+            assert max(row["late_samples"] for row in rows) < 1
+            errors[kind] = [20 * np.log10(accounts.error(index)) for index in range(ROUNDS)]
+            print(kind, errors[kind], [(r["participation"], r["calls"], r["delay_samples"]) for r in rows])
+    assert np.median(errors[PlutoLab]) < np.median(errors[Lab]) + 1.5
