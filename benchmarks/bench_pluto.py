@@ -11,12 +11,14 @@ from subprocess import PIPE, Popen
 
 import numpy as np
 
-from benchmarks.pluto_process import ROOT, plutos
+from benchmarks.bench_pluto_duplex import duplex
+from benchmarks.pluto_process import ROOT, line, plutos, tell
 from benchmarks.table import Table, best_of
 
 SIZE = 1 << 18
 PACED_SIZE = 1 << 16
 CLIENTS, RATE = 8, 2_500_000
+WAVE = 2**13 * np.exp(2j * np.pi * np.arange(4096) / 16)
 
 # Reads for some seconds; then says how many samples it got, whether any were lost, and how long
 # it computed.
@@ -50,8 +52,8 @@ sdr.rx_destroy_buffer()
 
 
 def measure(quick: bool = False) -> list[Table]:
-    """Two tables: one Pluto that runs free, and several that keep pace."""
-    return [_free(quick), _paced(quick)]
+    """Three tables: Plutos that run free, several that keep pace, and several that send, too."""
+    return [_free(quick), _paced(quick), duplex(quick)]
 
 
 def _free(quick: bool) -> Table:
@@ -60,45 +62,48 @@ def _free(quick: bool) -> Table:
 
     repeats, size = (2, 1 << 14) if quick else (15, SIZE)
     rows = []
-    with plutos(1, cable_db=40.0) as served, _echo(4 * size) as bare:
-        sdr = adi.Pluto(served.uris[0])
-        sdr.sample_rate = RATE
-        sdr.rx_lo = sdr.tx_lo = 915_000_000
-        sdr.gain_control_mode_chan0 = "manual"
-        sdr.rx_hardwaregain_chan0 = 30
-        sdr.rx_buffer_size = size
-        sdr.tx_cyclic_buffer = True
-        wave = 2**13 * np.exp(2j * np.pi * np.arange(4096) / 16)
+    for preset in ("pluto-tcxo", "ideal"):
+        with plutos(2, preset=preset, loss_db=40.0) as served, _echo(4 * size) as bare:
+            one, other = (adi.Pluto(uri) for uri in served.uris)
+            for sdr in (one, other):
+                sdr.sample_rate = RATE
+                sdr.rx_lo = sdr.tx_lo = 915_000_000
+                sdr.gain_control_mode_chan0 = "manual"
+                sdr.rx_hardwaregain_chan0 = 30
+                sdr.rx_buffer_size = size
+                sdr.tx_cyclic_buffer = True
 
-        def digital() -> None:
-            sdr.loopback = 1
-            sdr.tx(wave)
+            def digital(sdr: adi.Pluto = one) -> None:
+                sdr.loopback = 1
+                sdr.tx(WAVE)
 
-        def cable() -> None:
-            sdr.loopback = 0
+            def tone(sdr: adi.Pluto = one, sender: adi.Pluto = other) -> None:
+                sdr.tx_destroy_buffer()
+                sdr.loopback = 0
+                sender.tx(WAVE)
 
-        before: dict[str, Callable[[], object]] = {
-            "nothing but noise": lambda: None,
-            "digital loopback": digital,
-            "a tone through a cable": cable,
-        }
-        for name, prepare in before.items():
-            prepare()
-            for _ in range(5):
-                sdr.rx()
-            seconds = best_of({"rx": sdr.rx, "bare": bare}, repeats)
-            computed = time.process_time()
-            for _ in range(repeats):
-                sdr.rx()
-            computed = (time.process_time() - computed) / repeats
-            each = (seconds["rx"], computed, seconds["bare"])
-            rows.append((name, *(_mega(size / s) for s in each)))
-        sdr.rx_destroy_buffer()
-        sdr.tx_destroy_buffer()
+            before: dict[str, Callable[[], object]] = {
+                "nothing but noise": lambda: None,
+                "digital loopback": digital,
+                "another one's tone": tone,
+            }
+            for name, prepare in before.items():
+                prepare()
+                for _ in range(5):
+                    one.rx()
+                seconds = best_of({"rx": one.rx, "bare": bare}, repeats)
+                computed = time.process_time()
+                for _ in range(repeats):
+                    one.rx()
+                computed = (time.process_time() - computed) / repeats
+                each = (seconds["rx"], computed, seconds["bare"])
+                rows.append((preset, name, *(_mega(size / s) for s in each)))
+            one.rx_destroy_buffer()
+            other.tx_destroy_buffer()
     return Table(
         name="pluto",
         title="A virtual PlutoSDR that runs free",
-        header=("receives", "rx()", "client alone", "bare socket"),
+        header=("preset", "receives", "rx()", "client alone", "bare socket"),
         rows=tuple(rows),
         note=f"MS/s, best of {repeats} calls of pyadi-iio's rx() with {size:,} samples, from a "
         "server in another process. Limits: the time that the client itself computes, most of it "
@@ -125,10 +130,10 @@ def _paced(quick: bool) -> Table:
                 for uri in served.uris
             ]
             for reader in readers:
-                _line(reader)
+                line(reader)
             for reader in readers:
-                _tell(reader)
-            results = [tuple(map(float, _line(reader).split())) for reader in readers]
+                tell(reader, "go")
+            results = [tuple(map(float, line(reader).split())) for reader in readers]
             for reader in readers:
                 reader.communicate()
         rates, lost, busy = zip(*results, strict=True)
@@ -150,19 +155,6 @@ def _paced(quick: bool) -> Table:
         f"through 8 kernel buffers for {seconds} s. All Plutos are served by one process and hear "
         "each other, who are silent. At a pace of 0.5 the air is half as fast as the world.",
     )
-
-
-def _line(process: Popen[str]) -> str:
-    if process.stdout is None:
-        raise AssertionError("a process without output")
-    return process.stdout.readline()
-
-
-def _tell(process: Popen[str]) -> None:
-    if process.stdin is None:
-        raise AssertionError("a process without input")
-    process.stdin.write("go\n")
-    process.stdin.flush()
 
 
 @contextmanager

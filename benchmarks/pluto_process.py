@@ -36,7 +36,8 @@ clock = VirtualClock() if pace is None else WallClock.paced(pace, time.monotonic
 air = Air(Scene(915e6, rate_hz, equipment, paths), clock)
 with serve_plutos(air, names, hosts, port) as plutos:
     print(json.dumps([pluto.uri for pluto in plutos]), flush=True)
-    sys.stdin.read()
+    for _ in sys.stdin:
+        print(time.process_time(), flush=True)
 """
 ROOT = Path(__file__).parents[1]
 
@@ -47,6 +48,26 @@ class Served:
 
     uris: list[str]
     process: subprocess.Popen[str]
+
+    def computed_s(self) -> float:
+        """Seconds that the process has computed so far."""
+        tell(self.process, "computed")
+        return float(line(self.process))
+
+
+def line(process: subprocess.Popen[str]) -> str:
+    """The next line of what a process says."""
+    if process.stdout is None:
+        raise AssertionError("a process without output")
+    return process.stdout.readline()
+
+
+def tell(process: subprocess.Popen[str], word: str) -> None:
+    """Say a line to a process."""
+    if process.stdin is None:
+        raise AssertionError("a process without input")
+    process.stdin.write(f"{word}\n")
+    process.stdin.flush()
 
 
 @contextmanager
@@ -82,8 +103,6 @@ def plutos(
         stdout=subprocess.PIPE,
     )
     try:
-        if process.stdout is None:
-            raise AssertionError("a process without output")
-        yield Served(json.loads(process.stdout.readline()), process)
+        yield Served(json.loads(line(process)), process)
     finally:
         process.communicate()
