@@ -36,7 +36,7 @@ try:
     sys.stdin.readline()
     radio.close()
 except RadioError as error:
-    print("lost", 0.0, flush=True)
+    print("lost", flush=True)
     sys.exit(str(error))
 """
 
@@ -74,6 +74,8 @@ def _row(radios: int, seconds: float, pace: float) -> tuple[str, ...]:
         for client in clients:
             tell(client, "open")
             said.append(line(client).split())
+        if not all(words in (["open"], ["lost"]) for words in said):
+            raise RuntimeError("a client ended by an error; see above")
         streaming = [c for c, words in zip(clients, said, strict=True) if words == ["open"]]
         computed = served.computed_s()
         for client in streaming:
@@ -82,7 +84,7 @@ def _row(radios: int, seconds: float, pace: float) -> tuple[str, ...]:
         computed = served.computed_s() - computed
         for client in clients:
             client.communicate()
-    kept = [float(cost) for word, cost in results if word == "kept"]
+    kept = [float(words[1]) for words in results if words[0] == "kept"]
     return (
         f"{pace:g}",
         str(radios),
