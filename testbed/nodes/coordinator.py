@@ -27,7 +27,6 @@ from testbed.nodes.coordinator_state import (
     Commit,
     Committed,
     CoordinatorState,
-    Pace,
     Paced,
 )
 from testbed.nodes.device_messages import Ask, Bye, Hello, Ready, Report, Trouble
@@ -66,7 +65,8 @@ class _Turn(Turn):
             case Tick() if self.is_late:
                 self._late()
             case Paced() if self.state.phase == "pace":
-                self._call(0)
+                assert self.state.now is not None
+                self._call(self.state.now.leg)
             case Committed() if self.state.phase == "commit":
                 self._committed()
             case Broken(code, reason):
@@ -264,8 +264,7 @@ class _Turn(Turn):
         if not updates:
             self._commit(None)
             return
-        self.wait("pace", math.inf)
-        self.actions.append(Pace(self.state.round))
+        self.pace()
 
     def _learnt(self, now: RoundNow, answers: Sequence[Body]) -> None:
         """The receiver did what it was told."""
@@ -295,15 +294,16 @@ class _Turn(Turn):
 
     def _failed(self) -> None:
         """What was tried came to nothing: once more from the beacon, or not at all."""
-        now, recovering = self.state.now, self.state.phase == "recover"
+        now = self.state.now
         assert now is not None
-        self.change(now=replace(now, failures=now.failures + 1), stage=None, unanswered=frozenset())
+        again = now.again(from_start=self.state.phase == "recover")
+        self.change(now=again, stage=None, unanswered=frozenset())
         if not self.state.is_here(self.brief.receiver):
             self._gather()
         elif now.failures >= self.brief.retries:
             self._commit(None)
         else:
-            self._call(0 if recovering else now.leg)
+            self.pace()
 
     def _gather(self) -> None:
         """Wait for nodes, and begin the round anew: updates that are ready will be once more."""

@@ -112,6 +112,11 @@ class Done:
 
 
 @dataclass(frozen=True)
+class MakeReady:
+    """Open the radio, if it can be, and set it up, before a call waits for that."""
+
+
+@dataclass(frozen=True)
 class RadioRefused:
     """The radio did not do it and is muted.
 
@@ -192,7 +197,7 @@ def step(state: DeviceState, event: Event) -> Stepped:
             return _waited(state, now_s)
         case Prepared(config_sha256, pending, settled):
             state = replace(state, config_sha256=config_sha256, pending=pending, settled=settled)
-            return state, [] if pending is None else [_ask(state)]
+            return state, [*([] if pending is None else [_ask(state)]), MakeReady()]
         case Unfit(reason):
             return _bye(state, "disk", End(2, reason))
         case Computed(round_index, energy, loss):
@@ -213,9 +218,9 @@ def step(state: DeviceState, event: Event) -> Stepped:
             if final:
                 return _bye(state, "radio", End(1, reason))
             if state.call is None:
-                return state, []
+                return state, [MakeReady()]
             trouble = Say(Trouble(state.call), state.run, state.round)
-            return replace(state, call=None), [trouble]
+            return replace(state, call=None), [trouble, MakeReady()]
     return state, []
 
 

@@ -83,6 +83,8 @@ class DeviceNode:
                 return None
             case device.OnAir(told, grant):
                 return self._on_air(told, grant)
+            case device.MakeReady():
+                return self._make_ready()
         assert self._job is not None
         return self._job.perform(action)
 
@@ -95,6 +97,13 @@ class DeviceNode:
         _log.info("in run %s as device %d", run, number)
         pending = None if owed.pending is None else owed.pending.round
         return device.Prepared(self._job.config_sha256, pending, owed.settled)
+
+    def _make_ready(self) -> None:
+        assert self._job is not None
+        try:
+            self._radio.ready(self._job.plan.settings, patience_s=0)
+        except RadioError as error:  # the next call tries again, and says what comes of it
+            _log.warning("radio: %s", error)
 
     def _on_air(
         self, told: Mark | Listen | Sound | Send, grant: Grant | None

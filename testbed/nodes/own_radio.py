@@ -45,15 +45,20 @@ class OwnRadio(Generic[R]):
         self._gone_s: float | None = None
         self.turnaround_s = self._radio.caps.turnaround_s
 
-    def ready(self, wanted: RadioSettings) -> R:
+    def ready(self, wanted: RadioSettings, patience_s: float | None = None) -> R:
         """The radio, open and with these settings.
+
+        Args:
+            wanted: settings.
+            patience_s: in which one that went away is tried to be opened; else half of `answer_s`.
 
         Raises:
             RadioError: it cannot be opened yet.
             RadioGoneError: it could not for `rejoin_s`, or was opened and refuses the settings.
         """
         was_closed = self._radio is None
-        radio = self._reopened() if self._radio is None else self._radio
+        patience_s = self._answer_s / 2 if patience_s is None else patience_s
+        radio = self._reopened(patience_s) if self._radio is None else self._radio
         if self._asked != wanted:  # what came of it may differ: gains have steps
             try:
                 radio.configure(wanted)
@@ -72,7 +77,7 @@ class OwnRadio(Generic[R]):
             except RadioError as error:  # which is why it is closed
                 _log.warning("radio, while it was closed: %s", error)
 
-    def _reopened(self) -> R:
+    def _reopened(self, patience_s: float) -> R:
         began_s = time.monotonic()
         self._gone_s = began_s if self._gone_s is None else self._gone_s
         while True:
@@ -82,7 +87,7 @@ class OwnRadio(Generic[R]):
                 now_s = time.monotonic()
                 if now_s - self._gone_s > self._rejoin_s:
                     raise RadioGoneError(str(error)) from error
-                if now_s - began_s > self._answer_s / 2:
+                if now_s - began_s >= patience_s:
                     raise
                 time.sleep(AGAIN_S)
             else:

@@ -94,6 +94,10 @@ class RoundNow:
         """With the updates that came in time."""
         return replace(self, updates=updates, slots=tuple(sorted(updates)))
 
+    def again(self, from_start: bool) -> RoundNow:
+        """With one failure more, and a leg to be called again, from_start the first."""
+        return replace(self, failures=self.failures + 1, leg=0 if from_start else self.leg)
+
     def calling(self, leg: int, legs: tuple[Timeline, ...]) -> RoundNow:
         """With a new call for a leg."""
         return replace(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 from testbed.nodes.call import Stage
 from testbed.nodes.coordinator_messages import Ack, Grant, Stop
-from testbed.nodes.coordinator_state import CoordinatorState, Phase, Tell
+from testbed.nodes.coordinator_state import CoordinatorState, Pace, Phase, Tell
 from testbed.nodes.device_messages import Report
 from testbed.nodes.messages import Body
 from testbed.nodes.receiver_messages import Soundings
@@ -39,6 +40,11 @@ class Turn:
     def wait(self, phase: Phase, seconds: float) -> None:
         """From now on wait for something else, and for so long."""
         self.change(phase=phase, until_s=self._now_s + seconds)
+
+    def pace(self) -> None:
+        """Go on when it is time for a call."""
+        self.wait("pace", math.inf)
+        self.actions.append(Pace(self.state.round))
 
     @property
     def is_late(self) -> bool:

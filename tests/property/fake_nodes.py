@@ -143,6 +143,8 @@ class FakeDevice:
                 return device.Settled(index)
             case device.Mute():
                 self.mark = None
+            case device.MakeReady():
+                pass
             case device.OnAir(told, grant):
                 if self.world.takes("radio", self.name):
                     self.mark = None

@@ -22,6 +22,7 @@ from testbed.nodes.device import (
     DiskRefused,
     Diverged,
     Done,
+    MakeReady,
     Mute,
     OnAir,
     Prepare,
@@ -46,8 +47,8 @@ def welcomed(pending=None, settled=-1):
     node = Stepped(step, DeviceState(CODE, 1e-3, 20.0, 5.0))
     node(Joined("coordinator"))
     assert node.told(MINE) == [Prepare(RUN, "x: 1", 1)]
-    asked = node(Prepared(CONFIG, pending, settled))
-    assert asked == ([] if pending is None else [Say(Ask(), RUN, pending)])
+    asked = [] if pending is None else [Say(Ask(), RUN, pending)]
+    assert node(Prepared(CONFIG, pending, settled)) == [*asked, MakeReady()]
     return node
 
 
@@ -149,7 +150,7 @@ def test_what_the_radio_did_is_said_in_its_call_only():
 @pytest.mark.parametrize(
     ("broken", "does"),
     [
-        (RadioRefused("x", final=False), [Say(Trouble(0), RUN, 0)]),
+        (RadioRefused("x", final=False), [Say(Trouble(0), RUN, 0), MakeReady()]),
         (Lost("coordinator"), [Mute()]),
     ],
     ids=["radio", "connection"],

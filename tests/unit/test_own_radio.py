@@ -62,22 +62,25 @@ def test_one_that_is_gone_is_waited_for_and_lost_at_last(shelf):
     shelf.is_there = False
     own.ready(SETTINGS)  # it is open still
     own.close()
-    with pytest.raises(RadioError, match="nobody there") as error:
-        own.ready(SETTINGS)
-    assert not isinstance(error.value, RadioGoneError)
-    assert shelf.now_s == pytest.approx(5.25)
-    shelf.now_s = 29.0
-    shelf.is_there = True
-    own.ready(SETTINGS)  # and counts from the start again when it is lost once more
-    shelf.is_there = False
+    for passed_s in (5.0, 10.0, 15.0):
+        with pytest.raises(RadioError, match="nobody there") as error:
+            own.ready(SETTINGS)
+        assert not isinstance(error.value, RadioGoneError)
+        assert shelf.now_s == passed_s
+    with pytest.raises(RadioError):
+        own.ready(SETTINGS, patience_s=0)
+    assert shelf.now_s == 15.0
+    shelf.is_there, shelf.now_s = True, 29.0
+    own.ready(SETTINGS)
     own.close()
-    for _ in range(5):
+    shelf.is_there, shelf.now_s = False, 100.0  # from here on it counts anew
+    for _ in range(6):
         with pytest.raises(RadioError) as error:
             own.ready(SETTINGS)
         assert not isinstance(error.value, RadioGoneError)
     with pytest.raises(RadioGoneError, match="nobody there"):
         own.ready(SETTINGS)
-    assert 59.0 < shelf.now_s < 61.0
+    assert shelf.now_s == 130.25
 
 
 def test_settings_that_a_fresh_radio_refuses_are_the_end(shelf):
