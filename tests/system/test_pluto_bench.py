@@ -55,8 +55,4 @@ def test_ten_devices_on_plutos_do_as_well_as_on_simulated_radios(tmp_path):
             assert max(row["delay_samples"] for row in rows) < CYCLIC_PREFIX
             assert max(row["late_samples"] for row in rows) < 1
             errors[kind] = [20 * np.log10(accounts.error(index)) for index in range(ROUNDS)]
-                kind,
-                errors[kind],
-                [(r["participation"], r["calls"], r["delay_samples"]) for r in rows],
-            )
     assert np.median(errors[PlutoLab]) < np.median(errors[Lab]) + 1.5
