@@ -2,22 +2,25 @@
 
 A stock PlutoSDR has no time stamps. Both directions therefore stream without a gap, zeros between
 bursts, so that counted samples are a clock; how the two counts lie to each other is measured when
-the streams start, in the AD9361's digital loopback. A sample lost either way raises a flag in the
-data devices' status register; the clock is void then, every operation says so, and opening the
-radio again measures it anew.
+the streams start, in the AD9361's digital loopback. Where a sample is lost either way, or another
+program interferes, the clock is void and nothing more is sent; every operation says so, and
+configuring the radio or opening it again measures the clock anew.
 
 Options: ``buffer`` samples a transfer (8192), ``kernel_buffers`` of each direction (4),
-``timeout_s`` of the connection (5).
+``timeout_s`` of the connection (5), ``xo_hz`` frequency of the crystal as calibration found it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import atexit
+import errno
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import adi
 import iio
-import numpy as np
 
 from radio.api import (
     IQ,
@@ -34,25 +37,39 @@ from radio.api import (
     require_settings,
 )
 from radio.converter import converted
-from radio.drivers.pluto_about import about
+from radio.drivers.pluto_state import (
+    ADC,
+    DAC,
+    MUTED_DB,
+    PHY,
+    PlutoState,
+    mute,
+    set_kernel_buffers,
+    span,
+)
 from radio.drivers.pluto_streams import PlutoStreams
 from radio.registry import RadioUri
 
-MUTED_DB = -89.75
-GAIN_MODE = "gain_control_mode"
-TRACKING = ("quadrature_tracking_en", "rf_dc_offset_tracking_en", "bb_dc_offset_tracking_en")
-FOUND = ("sample_rate", "rx_lo", "tx_lo", "rx_rf_bandwidth", "tx_rf_bandwidth")
-
-CARRIER_HZ = Range(70e6, 6e9)
 SAMPLE_RATE_HZ = Range(521e3, 61.44e6)
 TX_GAIN_DB = Range(MUTED_DB, 0.0)
-RX_GAIN_DB = Range(-3.0, 71.0)
+RX_GAIN_DB = Range(-1.0, 62.0)  # that there is at every carrier
+TRIES = 3  # of a start, which a busy machine may miss
+CLOSING_MS = 1000  # to wait for a radio that is closed
+
+_log = logging.getLogger(__name__)
 
 
 class PlutoRadio(Radio):
     """A PlutoSDR, or any AD9364 behind pyadi-iio's `adi.Pluto`."""
 
-    def __init__(self, address: str, buffer: int, kernel_buffers: int, timeout_s: float) -> None:
+    def __init__(
+        self,
+        address: str,
+        buffer: int = 8192,
+        kernel_buffers: int = 4,
+        timeout_s: float = 5.0,
+        xo_hz: int | None = None,
+    ) -> None:
         """Open it, muted, with manual gain; it streams from now on.
 
         Args:
@@ -60,33 +77,34 @@ class PlutoRadio(Radio):
             buffer: samples of a transfer.
             kernel_buffers: transfers that the kernel holds in each direction.
             timeout_s: of every exchange with the radio.
+            xo_hz: frequency of its crystal; None leaves the correction that it has.
 
         Raises:
-            RadioError: there is no such radio, or another program streams from it.
+            RadioError: there is no such radio, another program streams from it, or it does not
+                permit this crystal.
         """
         self._address = address
         self._buffer, self._kernel_buffers = buffer, kernel_buffers
-        self._timeout_s = timeout_s
+        self._timeout_s, self._xo_hz = timeout_s, xo_hz
         self._streams: PlutoStreams | None = None
-        self._is_open = False
+        self._clock = 0
+        self._is_open = self._broke = False
+        self._lock = threading.Lock()
+        self._left = threading.Event()
+        self._closing = threading.Thread(target=self._leave, name=f"{address} closes")
         with self._asking("cannot be opened"):
-            iio.Context(address)  # says what is wrong; pyadi-iio only that no device was found
-            self._sdr = adi.Pluto(uri=address)
-            self._sdr.ctx.set_timeout(round(1e3 * timeout_s))
-            self._receiver = self._sdr.ctx.find_device("ad9361-phy").find_channel("voltage0", False)
-            self._found = {name: int(getattr(self._sdr, name)) for name in FOUND}
-            self._found_modes = {
-                name: self._receiver.attrs[name].value
-                for name in (GAIN_MODE, *TRACKING)
-                if name in self._receiver.attrs
-            }
+            self._sdr = self._connected()
+            # Before anything else: whoever streams from it shall not notice.
+            set_kernel_buffers(self._sdr, kernel_buffers)
+            phy = self._sdr.ctx.find_device(PHY)
+            self._carrier_hz = span(
+                phy.find_channel("altvoltage1", True).attrs["frequency_available"]
+            )
+            self._state = PlutoState(self._sdr)
             self._settings = RadioSettings(tx_gain_db=MUTED_DB)
-            self._is_open = True
             try:
-                self._mute()
-                # An automatic gain, and corrections that move during a round, turn the phase of
-                # what is heard.
-                self._set_modes(dict.fromkeys(self._found_modes, "0") | {GAIN_MODE: "manual"})
+                self._is_open = True
+                atexit.register(self.close)  # for a program that ends and forgets to close it
                 self._apply(self._settings)
             except BaseException:
                 self.close()
@@ -104,7 +122,7 @@ class PlutoRadio(Radio):
             timed=True,
             full_duplex=True,
             bits=12,
-            carrier_hz=CARRIER_HZ,
+            carrier_hz=self._carrier_hz,
             sample_rate_hz=SAMPLE_RATE_HZ,
             tx_gain_db=TX_GAIN_DB,
             rx_gain_db=RX_GAIN_DB,
@@ -120,18 +138,21 @@ class PlutoRadio(Radio):
     def configure(self, want: RadioSettings) -> RadioSettings:
         """Apply settings, and return what the radio made of them.
 
-        Another carrier or rate interrupts the streams: the clock goes on, later bursts and
-        captures of before are lost.
+        Another carrier or rate, and a clock that is void, begin the streams anew: the clock goes
+        on, but later bursts and captures of before are lost.
         """
         self._require_open()
         require_settings(want, self.caps)
+        if self._is_broken:
+            raise RadioError(f"{self._address}: the connection broke; open the radio again")
         with self._asking("cannot be configured"):
             self._apply(want)
         return self._settings
 
     def now(self) -> int:
         """The end of what was received."""
-        return self._running().now()
+        self._require_open()
+        return self._clock if self._streams is None else self._streams.now()
 
     def transmit(self, iq: IQ, at: int | None = None) -> TxReport:
         """Send a burst; without a time, as soon as the stream permits."""
@@ -150,39 +171,84 @@ class PlutoRadio(Radio):
         return streams.receive(n, at, self._timeout_s)
 
     def close(self) -> None:
-        """Silence, maximum attenuation; everything else as it was found."""
-        if not self._is_open:
-            return
-        self._is_open = False
-        self._stop()
-        with self._asking("cannot be restored"):
-            self._mute()
-            for name, value in self._found.items():
-                setattr(self._sdr, name, value)
-            self._set_modes(self._found_modes)
-            self._mute()  # once more: another sample rate turns the transmitter up
+        """Silence, maximum attenuation; everything else as it was found.
 
-    def describe(self) -> Mapping[str, str]:
-        """Model, serial number, firmware, temperature and crystal."""
-        self._require_open()
-        with self._asking("cannot be asked"):
-            return about(self._sdr.ctx)
+        A radio that does not answer is left as it is, which is logged: it loses its buffers, and
+        is silent, as soon as it notices that the connection is gone.
+        """
+        interrupt: BaseException | None = None
+        while not self._left.is_set():
+            try:
+                self._leave_apart()
+            except (KeyboardInterrupt, SystemExit) as error:
+                interrupt = error  # in a moment
+        if interrupt is not None:
+            raise interrupt
+
+    def _leave_apart(self) -> None:
+        """In a thread, which no signal reaches: an interrupt shall not keep it from being muted."""
+        with suppress(RuntimeError):  # it closes already
+            self._closing.start()
+        if self._closing.ident is None:  # the interpreter ends, and permits no more threads
+            self._leave()
+        else:
+            self._closing.join()
+
+    def _leave(self) -> None:
+        with self._lock:
+            if self._left.is_set():
+                return
+            self._is_open = False
+            try:
+                self._mute_and_restore()
+            except (OSError, RadioError) as error:
+                _log.warning("%s could not be muted and restored: %s", self._address, error)
+            finally:
+                self._left.set()
+                atexit.unregister(self.close)
+
+    def _mute_and_restore(self) -> None:
+        try:
+            if not self._is_broken:
+                self._sdr.ctx.set_timeout(CLOSING_MS)
+                mute(self._sdr)
+        except OSError:
+            self._broke = True
+        self._stop()
+        sdr = self._connected() if self._is_broken else self._sdr
+        mute(sdr)
+        self._state.restore(sdr)
+
+    def _connected(self) -> adi.Pluto:
+        context = iio.Context(self._address)
+        context.set_timeout(round(1e3 * self._timeout_s))
+        for name in (PHY, ADC, DAC):
+            if context.find_device(name) is None:
+                raise RadioError(f"{self._address} is no PlutoSDR: it has no {name}")
+        return adi.Pluto(context)
 
     def _apply(self, want: RadioSettings) -> None:
-        sdr, now = self._sdr, self._settings
+        sdr, now, streams = self._sdr, self._settings, self._streams
         tuned = (now.carrier_hz, now.sample_rate_hz) == (want.carrier_hz, want.sample_rate_hz)
-        retuned = self._streams is None or not tuned
-        clock = 0 if self._streams is None else self._streams.now()
-        if retuned:
-            self._stop()
-            sdr.sample_rate = int(want.sample_rate_hz)
-            sdr.rx_lo = sdr.tx_lo = int(want.carrier_hz)
-            sdr.rx_rf_bandwidth = sdr.tx_rf_bandwidth = int(want.sample_rate_hz)
-        # Another rate resets the gains: they come last, always.
+        if streams is not None and streams.fault is None and tuned:
+            with streams.setting():
+                self._set_gains(want)
+            return
+        mute(sdr)
+        self._stop()
+        self._state.prepare(sdr, self._xo_hz)
+        sdr.sample_rate = int(want.sample_rate_hz)
+        sdr.tx_hardwaregain_chan0 = MUTED_DB  # which another rate resets
+        sdr.rx_lo = sdr.tx_lo = int(want.carrier_hz)
+        sdr.rx_rf_bandwidth = sdr.tx_rf_bandwidth = int(want.sample_rate_hz)
         sdr.rx_hardwaregain_chan0 = float(want.rx_gain_db)
-        if retuned:
-            sdr.tx_hardwaregain_chan0 = MUTED_DB  # the probe is nobody's business
-            self._streams = PlutoStreams(sdr, self._buffer, self._kernel_buffers, clock)
+        self._start()
+        with self._running().setting():
+            self._set_gains(want)
+
+    def _set_gains(self, want: RadioSettings) -> None:
+        sdr = self._sdr
+        sdr.rx_hardwaregain_chan0 = float(want.rx_gain_db)
         sdr.tx_hardwaregain_chan0 = float(want.tx_gain_db)
         self._settings = RadioSettings(
             carrier_hz=float(sdr.rx_lo),
@@ -190,6 +256,22 @@ class PlutoRadio(Radio):
             tx_gain_db=float(sdr.tx_hardwaregain_chan0),
             rx_gain_db=float(sdr.rx_hardwaregain_chan0),
         )
+
+    def _start(self) -> None:
+        """Let the streams flow; once more where that is missed."""
+        for left in reversed(range(TRIES)):
+            self._streams = PlutoStreams(
+                self._sdr, self._address, self._buffer, self._kernel_buffers, self._clock
+            )
+            try:
+                self._streams.start()
+            except RadioError as error:
+                self._stop()
+                if not left or self._is_broken:
+                    raise
+                _log.info("%s starts again: %s", self._address, error)
+            else:
+                return
 
     def _running(self) -> PlutoStreams:
         self._require_open()
@@ -200,27 +282,28 @@ class PlutoRadio(Radio):
     def _stop(self) -> None:
         if self._streams is not None:
             self._streams.close()
-            self._streams = None
-
-    def _mute(self) -> None:
-        """No tone, no power: without a buffer the DDS plays what it was last told to."""
-        self._sdr.tx_hardwaregain_chan0 = MUTED_DB
-        self._sdr.dds_scales = np.zeros(4)
-        self._sdr.disable_dds()
-
-    def _set_modes(self, modes: Mapping[str, str]) -> None:
-        for name, value in modes.items():
-            self._receiver.attrs[name].value = value
+            self._broke = self._is_broken
+            self._clock, self._streams = self._streams.now(), None
 
     @contextmanager
     def _asking(self, what: str) -> Iterator[None]:
         """What libiio raises, as what a radio raises."""
         try:
             yield
-        except RadioError:
-            raise
         except OSError as error:
-            raise RadioError(f"{self._address} {what}: {error}") from error
+            if error.errno == errno.EBUSY:
+                why = "another program streams from it; end that one"
+            elif error.errno == errno.EINVAL:
+                why = f"it refuses ({error})"
+            else:
+                why = f"the connection broke ({error}); open the radio again"
+                self._broke = True
+            raise RadioError(f"{self._address} {what}: {why}") from error
+
+    @property
+    def _is_broken(self) -> bool:
+        """Whether the connection is of no more use: late answers would be taken for others."""
+        return self._broke or (self._streams is not None and self._streams.is_broken)
 
     def _require_open(self) -> None:
         if not self._is_open:
@@ -229,7 +312,7 @@ class PlutoRadio(Radio):
 
 def open_pluto(uri: RadioUri) -> PlutoRadio:
     """The PlutoSDR at the URI's address; see the module for the options."""
-    uri.require_options("buffer", "kernel_buffers", "timeout_s")
+    uri.require_options("buffer", "kernel_buffers", "timeout_s", "xo_hz")
     if not uri.address:
         raise RadioError(f"{uri} does not say which; one looks like pluto://ip:192.168.2.1")
     buffer = uri.option("buffer", int, 8192)
@@ -240,4 +323,6 @@ def open_pluto(uri: RadioUri) -> PlutoRadio:
             f"{uri}: buffer should be 1024 to 1048576 samples, kernel_buffers 2 to 64, timeout_s "
             "above 0"
         )
-    return PlutoRadio(uri.address, buffer, kernel_buffers, timeout_s)
+    return PlutoRadio(
+        uri.address, buffer, kernel_buffers, timeout_s, uri.option("xo_hz", int, None)
+    )

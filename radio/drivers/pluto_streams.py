@@ -2,66 +2,90 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import adi
 import numpy as np
-from scipy.signal import correlate
 
 from radio.api import IQ, Capture, RadioError, require_future
-from radio.streaming import HeardStream, SendStream
+from radio.drivers.pluto_state import ADC, DAC, Watched, set_kernel_buffers
+from radio.streaming import Cadence, HeardStream, SendStream
 
 FULL_SCALE_TX = 32767.0  # 16 bits, left-aligned
 FULL_SCALE_RX = 2048.0  # 12 bits, right-aligned
 START_S = 5.0  # in which the first samples come in
+END_S = 2.0  # in which the streams end, unless the radio does not answer
 HISTORY_S = 1.0  # of what was received that may still be asked for
+RESUMED_S = 0.25  # within which a capture without a time goes on where the last one ended
+SLIP = 0.3  # of a transfer, by which the streams may get out of step
 FLAGS = 0x80000088  # of both data devices; writing a flag clears it
 UNDERFLOW, OVERFLOW = 1, 4
-LOOK_EVERY_S = 0.05  # at those flags: each look costs several exchanges with the radio
-RESERVE = 4  # kernel buffers to receive for each one to send
 PROBE = 2048  # samples of the burst that finds the two streams in each other
+AGAIN = "the clock is void, open the radio again"
 
 
 class PlutoStreams:
     """Both directions of a radio that does not stop, and how their counts lie to each other.
 
     Samples of the clock are those received, plus what the clock showed when the streams began.
+    Where that breaks, both end, and nothing more is sent.
+
+    Attributes:
+        is_broken: whether the radio does not answer; its connection is of no more use then.
     """
 
-    def __init__(self, sdr: adi.Pluto, buffer: int, kernel_buffers: int, clock: int) -> None:
+    def __init__(
+        self, sdr: adi.Pluto, name: str, buffer: int, kernel_buffers: int, clock: int
+    ) -> None:
+        """The streams of a radio of this name, whose clock goes on from where it was."""
         self._sdr = sdr
         self._buffer = buffer
         self._kernel_buffers = kernel_buffers
-        self._heard = HeardStream(round(HISTORY_S * float(sdr.sample_rate)))
+        self._rate = float(sdr.sample_rate)
+        self._heard = HeardStream(name, round(HISTORY_S * self._rate))
         self._to_send = SendStream()
+        self._cadence = Cadence()
+        self._name = name
+        self.is_broken = False
         self._stopping = threading.Event()
-        self._is_watched = False
-        self._clock = clock
-        self._last_end = clock
-        self._adc = sdr.ctx.find_device("cf-ad9361-lpc")
-        self._dac = sdr.ctx.find_device("cf-ad9361-dds-core-lpc")
-        self._dac.set_kernel_buffers_count(kernel_buffers)
-        # Those that receive delay nothing; they only fill while the host is late.
-        self._adc.set_kernel_buffers_count(RESERVE * kernel_buffers)
-        sdr.rx_buffer_size = buffer
-        sdr.tx_cyclic_buffer = False
+        self._setting = threading.Lock()
+        self._watched: Watched | None = None
+        self._clock = self._last_end = clock
+        self._lag = 0
+        self._adc, self._dac = sdr.ctx.find_device(ADC), sdr.ctx.find_device(DAC)
         self._threads = [
-            threading.Thread(target=self._guarded, args=(loop,), daemon=True)
-            for loop in (self._hear, self._send)
+            threading.Thread(target=self._guarded, args=loop, name=f"{name} {way}", daemon=True)
+            for way, *loop in (
+                ("receives", self._hear, sdr.rx_destroy_buffer),
+                ("sends", self._send, sdr.tx_destroy_buffer),
+            )
         ]
+
+    def start(self) -> None:
+        """Let them flow, and find one in the other.
+
+        Raises:
+            RadioError: samples were lost on the way, or the radio does not hear itself.
+            OSError: it does not do as it is told.
+        """
+        set_kernel_buffers(self._sdr, self._kernel_buffers)
+        self._sdr.rx_buffer_size = self._buffer
+        self._sdr.tx_cyclic_buffer = False
         for thread in self._threads:
             thread.start()
-        try:
-            # The streams start one after the other: until both run, zeros are missing.
-            self._heard.read(0, (kernel_buffers + 2) * buffer, START_S)
-            self._is_watched = True
-            self._lag = self._measure()
-        except BaseException:
-            self.close()
-            raise
+        self._await_both()
+        with self.setting():
+            pass
+        self._lag = self._measure()
+        self._last_end = self.now()
+
+    @property
+    def fault(self) -> str | None:
+        """Why the streams ended."""
+        return self._heard.fault
 
     def now(self) -> int:
         """The end of what was received."""
@@ -74,62 +98,102 @@ class PlutoStreams:
         return self._to_send.post(iq, place) + self._lag + self._clock
 
     def receive(self, n: int, at: int | None, timeout_s: float) -> Capture:
-        """Capture from the past, as far as nobody has it yet, and the future."""
+        """Capture from the past, as far as nobody has it yet, and the future.
+
+        Without a time it goes on where the last one ended, or, where that was a while ago, begins
+        with what comes in now.
+        """
         self._require_whole()
-        oldest = self._clock + self._heard.oldest
-        lost = 0
-        if at is None:
-            first = max(self._last_end, oldest)
-            lost = first - self._last_end
-        else:
-            require_future(at, max(min(self._last_end, self.now()), oldest))
+        now, lost = self.now(), 0
+        if at is not None:
+            oldest = self._clock + self._heard.oldest
+            require_future(at, max(min(self._last_end, now), oldest))
             first = int(at)
+        elif now - self._last_end <= RESUMED_S * self._rate:
+            first = self._last_end
+        else:
+            first, lost = now, now - self._last_end
         iq = self._heard.read(first - self._clock, n, timeout_s)
         self._last_end = max(self._last_end, first + n)
         return Capture(iq, first, lost)
 
+    @contextmanager
+    def setting(self) -> Iterator[None]:
+        """While the radio is set; what it reads then is what nobody else may change."""
+        with self._setting:
+            try:
+                yield
+            finally:
+                self._watched = Watched(self._sdr)
+
     def close(self) -> None:
-        """Stop both, and give the buffers back while their device is still there."""
-        self._to_send.clear()
+        """Stop both; what was still to be sent is not."""
         self._stopping.set()
+        self._to_send.clear()
+        until_s = time.monotonic() + END_S
         for thread in self._threads:
-            thread.join()
-        self._sdr.tx_destroy_buffer()
-        self._sdr.rx_destroy_buffer()
+            if thread.ident is not None:
+                # One whose radio is silent ends when libiio gives up.
+                thread.join(max(0.0, until_s - time.monotonic()))
 
     def _require_whole(self) -> None:
         if self._heard.fault is not None:
             raise RadioError(self._heard.fault)
 
-    def _guarded(self, loop: Callable[[], None]) -> None:
+    def _guarded(self, loop: Callable[[], None], destroy_buffer: Callable[[], None]) -> None:
+        """Run a loop; when it ends, so does the other, and its buffer."""
         try:
             loop()
         except OSError as error:
-            self._heard.fail(f"the stream broke ({error}): the clock is void, open the radio again")
+            self.is_broken = True
+            self._heard.fail(f"the connection broke ({error}): {AGAIN}")
+        finally:
+            self._stopping.set()
+            self._to_send.clear()
+            destroy_buffer()
 
     def _hear(self) -> None:
-        """Take what comes in, and see after each transfer whether anything was lost."""
-        looked_s = -math.inf
+        """Take what comes in, and see after each transfer whether the clock still holds."""
         while not self._stopping.is_set():
             raw = self._sdr.rx()
-            self._heard.append((raw / FULL_SCALE_RX).astype(np.complex64))
             now_s = time.monotonic()
-            if now_s < looked_s + LOOK_EVERY_S:
-                continue
-            looked_s = now_s
+            self._heard.append((raw / FULL_SCALE_RX).astype(np.complex64))
             lost = self._flags()
-            if lost and self._is_watched:
+            with self._setting:
+                if self._watched is None:
+                    continue
+                changed = self._watched.changes()
+            if lost:
                 self._heard.fail(
-                    f"samples were lost ({' and '.join(lost)}): the clock is void, open the radio "
-                    "again; larger buffers or a lower sample rate help"
+                    f"samples were lost ({' and '.join(lost)}): {AGAIN}; larger buffers or a lower "
+                    "sample rate help"
                 )
-                return
+            elif changed:
+                self._heard.fail(f"another program changed {changed}: {AGAIN}")
+            elif abs(self._cadence.heard(now_s)) > SLIP:
+                self._heard.fail(
+                    "samples were lost without a flag, as where another program streams from the "
+                    f"radio, too: {AGAIN}"
+                )
+            else:
+                continue
+            return
 
     def _send(self) -> None:
         """Hand out the next transfer as soon as the kernel takes it."""
         while not self._stopping.is_set():
             block = self._to_send.take(self._buffer)
             self._sdr.tx(block * np.float32(FULL_SCALE_TX))
+            self._cadence.sent(time.monotonic())
+
+    def _await_both(self) -> None:
+        """The streams start one after the other: until both run, zeros are missing."""
+        for k in range(2 * self._kernel_buffers + 16):
+            self._heard.read(k * self._buffer, self._buffer, START_S)
+            # More than the kernel holds was taken: some of it was sent.
+            if self._to_send.position > (self._kernel_buffers + 4) * self._buffer:
+                return
+        raise RadioError(f"{self._name} receives, but does not send")
 
     def _measure(self) -> int:
         """How much later a sample comes in than it was handed out, by the two counts.
@@ -142,18 +206,22 @@ class PlutoStreams:
         rng = np.random.default_rng(PROBE)
         turns = rng.integers(0, 4, PROBE)
         probe = (0.5 * np.exp(1j * np.pi * (turns / 2 + 0.25))).astype(np.complex64)
-        self._sdr.loopback = 1
         try:
+            with self.setting():
+                self._sdr.loopback = 1
             first = self._heard.end
             place = self._to_send.post(probe, None)
             n = (self._kernel_buffers + 8) * self._buffer + PROBE
             heard = self._heard.read(first, n, START_S)
         finally:
-            self._sdr.loopback = 0
-        found = np.abs(correlate(heard, probe, "valid", method="fft"))
+            with self.setting():
+                self._sdr.loopback = 0
+        size = 1 << heard.size.bit_length()
+        match = np.fft.ifft(np.fft.fft(heard, size) * np.conj(np.fft.fft(probe, size)))
+        found = np.abs(match[: heard.size - PROBE + 1])
         peak = int(np.argmax(found))
         if found[peak] < 0.5 * float(np.vdot(probe, probe).real):
-            raise RadioError("the radio does not hear itself in its digital loopback")
+            raise RadioError(f"{self._name} does not hear itself in its digital loopback")
         return first + peak - place
 
     def _flags(self) -> list[str]:
