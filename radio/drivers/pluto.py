@@ -16,7 +16,7 @@ import atexit
 import errno
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 import adi
@@ -37,6 +37,7 @@ from radio.api import (
     require_settings,
 )
 from radio.converter import converted
+from radio.drivers.pluto_about import about
 from radio.drivers.pluto_state import (
     ADC,
     DAC,
@@ -184,6 +185,12 @@ class PlutoRadio(Radio):
                 interrupt = error  # in a moment
         if interrupt is not None:
             raise interrupt
+
+    def describe(self) -> Mapping[str, str]:
+        """Model, serial number, firmware, temperature and crystal."""
+        self._require_open()
+        with self._asking("cannot be asked"):
+            return about(self._sdr.ctx)
 
     def _leave_apart(self) -> None:
         """In a thread, which no signal reaches: an interrupt shall not keep it from being muted."""

@@ -14,6 +14,8 @@ from radio.api import RadioError, Range
 PHY, ADC, DAC = "ad9361-phy", "cf-ad9361-lpc", "cf-ad9361-dds-core-lpc"
 MUTED_DB = -89.75
 KERNEL_BUFFERS = 4  # of both directions, unless somebody sets another number
+MOST_KERNEL_BUFFERS = 64
+RESERVE = 4  # kernel buffers to receive for each one to send
 TRACKED = ("quadrature", "rf_dc_offset", "bb_dc_offset")
 FOUND = ("rx_lo", "tx_lo", "rx_rf_bandwidth", "tx_rf_bandwidth", "rx_hardwaregain_chan0")
 DECIMATION = ("rx_dec8_filter_en", "tx_int8_filter_en")
@@ -26,10 +28,14 @@ def mute(sdr: adi.Pluto) -> None:
     sdr.disable_dds()
 
 
-def set_kernel_buffers(sdr: adi.Pluto, count: int) -> None:
-    """Of both directions; OSError EBUSY where somebody streams."""
-    for name in (ADC, DAC):
-        sdr.ctx.find_device(name).set_kernel_buffers_count(count)
+def set_kernel_buffers(sdr: adi.Pluto, to_send: int) -> None:
+    """Those of a stream; OSError EBUSY where somebody streams already.
+
+    Those that receive delay nothing: they only fill while the host is late.
+    """
+    sdr.ctx.find_device(DAC).set_kernel_buffers_count(to_send)
+    to_receive = min(RESERVE * to_send, MOST_KERNEL_BUFFERS)
+    sdr.ctx.find_device(ADC).set_kernel_buffers_count(to_receive)
 
 
 def span(attribute: Any) -> Range:
@@ -96,7 +102,8 @@ class PlutoState:
         mute(sdr)  # once more: another sample rate turns the transmitter up
         for key, attribute, _ in reversed([*_fixed(sdr)]):
             _set(attribute, self._texts[key])
-        set_kernel_buffers(sdr, KERNEL_BUFFERS)
+        for name in (DAC, ADC):
+            sdr.ctx.find_device(name).set_kernel_buffers_count(KERNEL_BUFFERS)
 
 
 class Watched:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,9 +21,10 @@ START_S = 5.0  # in which the first samples come in
 END_S = 2.0  # in which the streams end, unless the radio does not answer
 HISTORY_S = 1.0  # of what was received that may still be asked for
 RESUMED_S = 0.25  # within which a capture without a time goes on where the last one ended
-SLIP = 0.3  # of a transfer, by which the streams may get out of step
+SLIP, SLIP_S = 0.3, 2e-3  # of a transfer, and in time, by which the streams may get out of step
 FLAGS = 0x80000088  # of both data devices; writing a flag clears it
 UNDERFLOW, OVERFLOW = 1, 4
+LOOK_EVERY_S = 0.05  # at the radio: each look costs several exchanges
 PROBE = 2048  # samples of the burst that finds the two streams in each other
 AGAIN = "the clock is void, open the radio again"
 
@@ -47,7 +49,8 @@ class PlutoStreams:
         self._rate = float(sdr.sample_rate)
         self._heard = HeardStream(name, round(HISTORY_S * self._rate))
         self._to_send = SendStream()
-        self._cadence = Cadence()
+        self._transfer_s = buffer / self._rate
+        self._cadence = Cadence(self._transfer_s)
         self._name = name
         self.is_broken = False
         self._stopping = threading.Event()
@@ -57,7 +60,7 @@ class PlutoStreams:
         self._lag = 0
         self._adc, self._dac = sdr.ctx.find_device(ADC), sdr.ctx.find_device(DAC)
         self._threads = [
-            threading.Thread(target=self._guarded, args=loop, name=f"{name} {way}", daemon=True)
+            threading.Thread(target=self._run, args=loop, name=f"{name} {way}", daemon=True)
             for way, *loop in (
                 ("receives", self._hear, sdr.rx_destroy_buffer),
                 ("sends", self._send, sdr.tx_destroy_buffer),
@@ -78,7 +81,7 @@ class PlutoStreams:
             thread.start()
         self._await_both()
         with self.setting():
-            pass
+            self._flags()  # of the start
         self._lag = self._measure()
         self._last_end = self.now()
 
@@ -114,6 +117,9 @@ class PlutoStreams:
         else:
             first, lost = now, now - self._last_end
         iq = self._heard.read(first - self._clock, n, timeout_s)
+        with self._guarding():
+            self._look()  # what was lost in these samples shows by now
+        self._require_whole()
         self._last_end = max(self._last_end, first + n)
         return Capture(iq, first, lost)
 
@@ -140,44 +146,56 @@ class PlutoStreams:
         if self._heard.fault is not None:
             raise RadioError(self._heard.fault)
 
-    def _guarded(self, loop: Callable[[], None], destroy_buffer: Callable[[], None]) -> None:
-        """Run a loop; when it ends, so does the other, and its buffer."""
+    @contextmanager
+    def _guarding(self) -> Iterator[None]:
+        """A radio that does not answer has broken the streams."""
         try:
-            loop()
+            yield
         except OSError as error:
             self.is_broken = True
             self._heard.fail(f"the connection broke ({error}): {AGAIN}")
+
+    def _run(self, loop: Callable[[], None], destroy_buffer: Callable[[], None]) -> None:
+        """Run a loop; when it ends, so does the other, and its buffer."""
+        try:
+            with self._guarding():
+                loop()
         finally:
             self._stopping.set()
             self._to_send.clear()
             destroy_buffer()
 
     def _hear(self) -> None:
-        """Take what comes in, and see after each transfer whether the clock still holds."""
-        while not self._stopping.is_set():
+        """Take what comes in, and see now and then whether the clock still holds."""
+        looked_s = -math.inf
+        while not self._stopping.is_set() and self._heard.fault is None:
             raw = self._sdr.rx()
             now_s = time.monotonic()
             self._heard.append((raw / FULL_SCALE_RX).astype(np.complex64))
+            self._cadence.heard(now_s)
+            if now_s >= looked_s + LOOK_EVERY_S:
+                looked_s = now_s
+                self._look()
+
+    def _look(self) -> None:
+        """The streams end where samples were lost, or another program interferes."""
+        with self._setting:
             lost = self._flags()
-            with self._setting:
-                if self._watched is None:
-                    continue
-                changed = self._watched.changes()
-            if lost:
-                self._heard.fail(
-                    f"samples were lost ({' and '.join(lost)}): {AGAIN}; larger buffers or a lower "
-                    "sample rate help"
-                )
-            elif changed:
-                self._heard.fail(f"another program changed {changed}: {AGAIN}")
-            elif abs(self._cadence.heard(now_s)) > SLIP:
-                self._heard.fail(
-                    "samples were lost without a flag, as where another program streams from the "
-                    f"radio, too: {AGAIN}"
-                )
-            else:
-                continue
-            return
+            if self._watched is None:
+                return
+            changed = self._watched.changes()
+        if lost:
+            self._heard.fail(
+                f"samples were lost ({' and '.join(lost)}): {AGAIN}; larger buffers or a lower "
+                "sample rate help"
+            )
+        elif changed:
+            self._heard.fail(f"another program changed {changed}: {AGAIN}")
+        elif abs(self._cadence.lag()) > max(SLIP, SLIP_S / self._transfer_s):
+            self._heard.fail(
+                "samples were lost without a flag, as where another program streams from the "
+                f"radio, too: {AGAIN}"
+            )
 
     def _send(self) -> None:
         """Hand out the next transfer as soon as the kernel takes it."""
