@@ -40,7 +40,8 @@ class TcpProxy:
         return self
 
     def __exit__(self, *error):
-        self.unplug()
+        if self._listener.fileno() >= 0:  # it is plugged in
+            self.unplug()
         for thread in self._threads:
             thread.join()
 

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import journaled
+import pytest
 import yaml
 from conftest import SMALL
 
@@ -184,7 +185,10 @@ class Lab:
 
     def all_nodes(self):
         """Air, coordinator, receiver and devices, by name."""
-        nodes = {"air": self.air(), "coordinator": self.coordinator(), "rx": self.receiver()}
+        return {"air": self.air()} | self.all_nodes_but_air()
+
+    def all_nodes_but_air(self):
+        nodes = {"coordinator": self.coordinator(), "rx": self.receiver()}
         return nodes | {name: self.device(name) for name in self.devices}
 
     # Looking
@@ -210,6 +214,12 @@ class Lab:
         wait_for(lambda: not set(Path("/dev/shm").iterdir()) - self._shm, seconds)
 
 
+def requires_libiio():
+    """In CI it has to be there."""
+    if "CI" not in os.environ:
+        pytest.importorskip("adi", exc_type=(ImportError, OSError), reason="needs libiio")
+
+
 class PlutoLab(Lab):
     """The radios are virtual PlutoSDRs, on addresses of this test alone.
 
@@ -219,33 +229,31 @@ class PlutoLab(Lab):
 
     _bench_of_up = "air.yaml"
 
-    def __init__(self, folder, experiment=None, pace=0.25, through=None, **bench):
-        """A lab with `pace` seconds on the air in a second.
-
-        Args:
-            through: URI of libiio of a node that has its radio behind a proxy, by node.
-        """
+    def __init__(self, folder, experiment=None, pace=0.25, deadlines=None, **bench):
+        """A lab with `pace` seconds on the air in a second."""
         net = f"127.{os.getpid() % 200 + 20}.{os.getpid() // 200 % 250}"
-        patience = {"compute_s": 60.0, "answer_s": 10.0, "rejoin_s": 30.0}
+        patience = {"compute_s": 60.0, "answer_s": 10.0, "rejoin_s": 30.0} | (deadlines or {})
         super().__init__(folder, experiment, patience, **bench)
-        written = yaml.safe_load((folder / "bench.yaml").read_text())
         names = ["rx", *self.devices]
         self.uris = {name: f"ip:{net}.{number}" for number, name in enumerate(names, 1)}
-        here = {name: {"name": name, "radio": f"pluto://{uri}"} for name, uri in self.uris.items()}
-        written |= {
-            "receiver": here["rx"],
-            "devices": [here[name] for name in self.devices],
-            "air": {"at": written["air"], "pace": pace},
-            "link": LINK | bench.get("link", {}),
-        }
-        if "coordinator" in bench:
-            written["coordinator"] = {"address": self.address} | bench["coordinator"]
-        self.write("air.yaml", written)
-        for name, uri in (through or {}).items():
-            here[name]["radio"] = f"pluto://{uri}"
+        written = yaml.safe_load((folder / "bench.yaml").read_text())
+        written["air"] = {"at": written["air"], "pace": pace}
+        written["link"] = LINK | bench.get("link", {})
+        written["coordinator"] = {"address": self.address} | written["coordinator"]
+        self._written = written
+        self.write("air.yaml", self._with(self.uris))
+        self.redirect("rx", self.uris["rx"])
+
+    def redirect(self, name, uri):
+        """Where nodes that start from now on find the radio of one."""
+        written = self._with(self.uris | {name: uri})
         del written["air"]  # of which nodes know nothing
         self.write("bench.yaml", written)
         self.write("hub.yaml", written)
+
+    def _with(self, uris):
+        nodes = [{"name": name, "radio": f"pluto://{uri}"} for name, uri in uris.items()]
+        return self._written | {"receiver": nodes[0], "devices": nodes[1:]}
 
     def _where_air_is(self, air):
         return "--bench", self.folder / "air.yaml"

@@ -1,14 +1,10 @@
 """Rounds over virtual PlutoSDRs, which every node opens with the real libiio and pyadi-iio."""
 
-import os
-
 import numpy as np
-import pytest
 from accounts import Accounts
-from benches import LINK, Lab, PlutoLab
+from benches import LINK, Lab, PlutoLab, requires_libiio
 
-if "CI" not in os.environ:
-    pytest.importorskip("adi", exc_type=(ImportError, OSError), reason="needs libiio")
+requires_libiio()
 
 ROUNDS = 5
 TEN = {
@@ -23,18 +19,6 @@ TEN = {
     "compression": {"ratio": 0.4},
 }
 CYCLIC_PREFIX = 32
-
-
-def finished(lab, nodes):
-    """The run is complete, everybody has ended, and each update counts once."""
-    assert nodes.pop("coordinator").ended() == 0
-    air = nodes.pop("air")
-    assert {name: node.ended() for name, node in nodes.items()} == dict.fromkeys(nodes, 0)
-    air.kill(2)
-    lab.assert_nothing_left()
-    accounts = Accounts(lab)
-    accounts.assert_exact()
-    return accounts
 
 
 def test_ten_devices_on_plutos_do_as_well_as_on_simulated_radios(tmp_path):
