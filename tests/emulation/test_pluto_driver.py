@@ -1,5 +1,7 @@
 """The driver on virtual PlutoSDRs, through the real pyadi-iio and libiio."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -37,6 +39,37 @@ def test_a_burst_arrives_when_it_was_said_to(two):
             places.append(int(loud[0]) + there - report.started_at)
         # The two clocks stand in one relation, but for the drift of 40 ppm in a second.
         assert max(places) - min(places) < 100
+
+
+def wait_for(radio, sample):
+    while radio.now() < sample:
+        time.sleep(0.01)
+
+
+def test_a_capture_without_a_time_holds_nothing_old(two):
+    with open_radio(two[0]) as sender, open_radio(two[1]) as receiver:
+        sender.configure(RadioSettings(tx_gain_db=0.0))
+        receiver.configure(RadioSettings(rx_gain_db=40.0))
+        opened_at = receiver.now()
+        first = receiver.receive(20_000)
+        assert first.first_sample >= opened_at - 20_000
+        assert np.abs(first.iq).max() < 0.02  # as it opened it heard its own probe
+        at_once = receiver.receive(1000)
+        assert at_once.first_sample == first.first_sample + 20_000
+        assert at_once.overflows == 0
+
+        started_at = sender.transmit(np.full(50_000, 0.5, np.complex64)).started_at
+        wait_for(sender, started_at + 350_000)  # while nobody receives
+        now = receiver.now()
+        late = receiver.receive(100_000)
+        assert np.abs(late.iq).max() < 0.02
+        assert late.first_sample >= now
+        assert late.overflows == late.first_sample - at_once.first_sample - 1000
+
+        # It was there to be heard.
+        started_at = sender.transmit(np.full(50_000, 0.5, np.complex64)).started_at
+        heard = receiver.receive(started_at + 100_000 - sender.now())
+        assert np.abs(heard.iq).max() > 0.05
 
 
 def test_settings_are_read_back_and_restored(adi, two):
