@@ -8,9 +8,10 @@ import pytest
 from benchmarks.pluto_process import plutos
 from radio.api import RadioError, RadioSettings
 from radio.registry import open_radio
+from tests.emulation.pluto_seen import Seen
 
 PACE = 0.25  # of real time: other tests run beside this one
-LEAD = 150_000  # samples; more than a turnaround
+LEAD = 100_000  # samples; more than a turnaround
 
 
 @pytest.fixture(scope="module")
@@ -96,3 +97,46 @@ def test_a_radio_that_is_not_there_is_named():
         open_radio("pluto://ip:127.0.0.1?buffer=3")
     with pytest.raises(RadioError, match="does not say which"):
         open_radio("pluto://")
+
+
+def test_a_crystal_beyond_what_the_radio_permits_is_refused(two):
+    seen = Seen(two[0].removeprefix("pluto://"))
+    before = seen.settings
+    with pytest.raises(RadioError, match="xo_hz = 40008001 is outside 39992000 to 40008000"):
+        open_radio(f"{two[0]}?xo_hz=40008001")
+    with pytest.raises(RadioError, match="option xo_hz: invalid literal for int"):
+        open_radio(f"{two[0]}?xo_hz=40e6")
+    assert seen.settings == before
+    assert seen.is_free
+
+
+def tone_of(sender, receiver, n):
+    """Carrier of a tone that is sent, and how far its two ends, n samples apart, are received."""
+    sender.configure(RadioSettings(tx_gain_db=0.0))
+    receiver.configure(RadioSettings(rx_gain_db=40.0))
+    tone = np.full(n, 0.5, np.complex64)
+    here, there = sender.now(), receiver.now()
+    sender.transmit(tone, at=here + LEAD)
+    iq = receiver.receive(n + 2 * LEAD, at=there).iq
+    power = np.convolve(np.abs(iq) ** 2, np.ones(16) / 16, "same")
+    loud = np.flatnonzero(power > power.max() / 4)
+    middle = (loud[0] + loud[-1]) // 2
+    part = iq[middle - 2**15 : middle + 2**15]
+    peak = int(np.argmax(np.abs(np.fft.fft(part))))
+    return np.fft.fftfreq(part.size, 1e-6)[peak], loud[-1] - loud[0]
+
+
+def test_the_crystal_moves_carrier_and_clock_together_and_is_put_back(two):
+    seen = Seen(two[0].removeprefix("pluto://"))
+    seen.phy.attrs["xo_correction"].value = "40000300"
+    found = []
+    for xo_hz in (40_000_000, 40_007_000):
+        with open_radio(f"{two[0]}?xo_hz={xo_hz}") as sender, open_radio(two[1]) as receiver:
+            assert seen.phy.attrs["xo_correction"].value == str(xo_hz)
+            found.append(tone_of(sender, receiver, 200_000))
+        assert seen.phy.attrs["xo_correction"].value == "40000300"
+    seen.phy.attrs["xo_correction"].value = "40000000"
+    (carrier, length), (moved, stretched) = found
+    # The crystal is taken to be faster than it is by 175 ppm: all that it counts is too slow.
+    assert (moved - carrier) / 915e6 == pytest.approx(-175e-6, rel=0.01)
+    assert (stretched - length) / 200_000 == pytest.approx(175e-6, abs=30e-6)
