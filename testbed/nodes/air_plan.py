@@ -60,6 +60,9 @@ class AirPlan:
         gains = {key: given.pop(key) for key in ("rx_gain_db", "tx_gain_db") if key in given}
         if "reference_gain_db" in given:
             given["reference_gain"] = 10 ** (given.pop("reference_gain_db") / 20)
+        elif "rx_gain_db" in gains:  # at another gain |h| = 1 arrives with another amplitude
+            louder_db = gains["rx_gain_db"] - virtual.levels.rx_gain_db
+            given["reference_gain"] = virtual.link.reference_gain * 10 ** (louder_db / 20)
         virtual = virtual.with_radios(**given)
         settings = RadioSettings(
             carrier_hz=virtual.link.carrier_hz,

@@ -23,7 +23,7 @@ DEADLINES = {
     "answer_s": 2.0,
     "recover_s": 5.0,
 }
-LINK = {"search": 40000, "lead": 150000, "turnaround_s": 0.1, "control_s": 0.3}  # of Plutos
+LINK = {"search": 40000, "lead": 150000, "turnaround_s": 0.1, "control_s": 0.3, "rx_gain_db": 55}
 SETTINGS = {
     "devices": {"num_devices": 4, "num_active": 4, "num_new": 4},
     "rounds": 6,
