@@ -10,7 +10,7 @@ ROUNDS = 5
 TEN = {
     "rounds": ROUNDS,
     "devices": {"num_devices": 10, "num_active": 10, "num_new": 4},
-    "channel": {"fading": "rayleigh", "snr_db": 19},
+    "channel": {"fading": "awgn", "snr_db": 19},
     "iq": {"preset": "pluto-tcxo", "error_budget": False},
     "task": {"family": "glyphs"},
     "model": {"width": 8},
