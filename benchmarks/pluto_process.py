@@ -25,7 +25,7 @@ def fail(failed):
     os._exit(70)
 
 threading.excepthook = fail  # a thread that ends by an error is no small thing
-count, pace, preset, rate_hz, loss_db, cable_db, port, hosts = json.loads(sys.argv[1])
+count, pace, preset, rate_hz, loss_db, cable_db, port, hosts, tdd = json.loads(sys.argv[1])
 names = [f"p{k}" for k in range(count)]
 line = TappedDelayLine(kind="awgn")
 paths = {pair: Path(line, loss_db) for pair in combinations(names, 2)}
@@ -34,7 +34,7 @@ if cable_db is not None:
 equipment = {name: PRESETS[preset].equip(7, name) for name in names}
 clock = VirtualClock() if pace is None else WallClock.paced(pace, time.monotonic, time.sleep)
 air = Air(Scene(915e6, rate_hz, equipment, paths), clock)
-with serve_plutos(air, names, hosts, port) as plutos:
+with serve_plutos(air, names, hosts, port, tdd=tdd) as plutos:
     print(json.dumps([pluto.uri for pluto in plutos]), flush=True)
     for _ in sys.stdin:
         print(time.process_time(), flush=True)
@@ -80,6 +80,7 @@ def plutos(
     cable_db: float | None = None,
     port: int = 0,
     hosts: list[str] | None = None,
+    tdd: bool = False,
 ) -> Iterator[Served]:
     """Serve Plutos that all hear each other; ended with the context.
 
@@ -92,9 +93,10 @@ def plutos(
         cable_db: loss of a cable from each transmitter to its own receiver; None for no cable.
         port: of all; 0 for any that is free.
         hosts: 127.0.0.1 for all unless given.
+        tdd: whether they have a TDD engine, whose trigger inputs are wired together.
     """
     where = hosts or ["127.0.0.1"] * count
-    told = json.dumps([count, pace, preset, rate_hz, loss_db, cable_db, port, where])
+    told = json.dumps([count, pace, preset, rate_hz, loss_db, cable_db, port, where, tdd])
     process = subprocess.Popen(
         [sys.executable, "-c", SERVE, told],
         cwd=ROOT,

@@ -70,6 +70,7 @@ class RadioCaps:
         max_burst: samples of the longest `transmit`.
         turnaround_s: from the last sample of a capture until what was computed from it can be on
             the air. Frames are planned from it.
+        trigger: whether its clock can begin with a pulse at an input, at once with that of others.
     """
 
     name: str
@@ -83,6 +84,7 @@ class RadioCaps:
     rx_gain_db: Range
     max_burst: int
     turnaround_s: float
+    trigger: bool = False
 
 
 @dataclass(frozen=True)

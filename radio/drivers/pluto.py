@@ -7,7 +7,8 @@ program interferes, the clock is void and nothing more is sent; every operation 
 configuring the radio or opening it again measures the clock anew.
 
 Options: ``buffer`` samples a transfer (8192), ``kernel_buffers`` of each direction (4),
-``timeout_s`` of the connection (5), ``xo_hz`` frequency of the crystal as calibration found it.
+``timeout_s`` of the connection (5), ``xo_hz`` frequency of the crystal as calibration found it,
+``trigger`` (``wait`` or ``give``) for a clock that begins with a pulse.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ from radio.drivers.pluto_state import (
     span,
 )
 from radio.drivers.pluto_streams import PlutoStreams
+from radio.drivers.pluto_trigger import ENGINE, Part, PlutoTrigger, part, rest_engine
 from radio.registry import RadioUri
 
 SAMPLE_RATE_HZ = Range(521e3, 61.44e6)
@@ -70,8 +72,9 @@ class PlutoRadio(Radio):
         kernel_buffers: int = 4,
         timeout_s: float = 5.0,
         xo_hz: int | None = None,
+        trigger: Part | None = None,
     ) -> None:
-        """Open it, muted, with manual gain; it streams from now on.
+        """Open it, muted, with manual gain; it streams from now on, or from a pulse.
 
         Args:
             address: as libiio knows it, `ip:192.168.2.1` or `usb:1.5.5`.
@@ -79,10 +82,11 @@ class PlutoRadio(Radio):
             kernel_buffers: transfers that the kernel holds in each direction.
             timeout_s: of every exchange with the radio.
             xo_hz: frequency of its crystal; None leaves the correction that it has.
+            trigger: it streams from when it is configured and a pulse comes, or gives that pulse.
 
         Raises:
-            RadioError: there is no such radio, another program streams from it, or it does not
-                permit this crystal.
+            RadioError: there is no such radio, another program streams from it, it does not permit
+                this crystal, or has no TDD engine that a pulse starts.
         """
         self._address = address
         self._buffer, self._kernel_buffers = buffer, kernel_buffers
@@ -101,12 +105,19 @@ class PlutoRadio(Radio):
             self._carrier_hz = span(
                 phy.find_channel("altvoltage1", True).attrs["frequency_available"]
             )
+            self._has_engine = self._sdr.ctx.find_device(ENGINE) is not None
+            if trigger is not None and not self._has_engine:
+                raise RadioError(f"{address} has no TDD engine; firmware 0.39 and newer has one")
+            self._trigger = None if trigger is None else PlutoTrigger(self._sdr, trigger)
             self._state = PlutoState(self._sdr)
             self._settings = RadioSettings(tx_gain_db=MUTED_DB)
             try:
                 self._is_open = True
                 atexit.register(self.close)  # for a program that ends and forgets to close it
-                self._apply(self._settings)
+                mute(self._sdr)
+                rest_engine(self._sdr)
+                if trigger is None:
+                    self._apply(self._settings)
             except BaseException:
                 self.close()
                 raise
@@ -129,6 +140,7 @@ class PlutoRadio(Radio):
             rx_gain_db=RX_GAIN_DB,
             max_burst=1 << 24,
             turnaround_s=delay / rate,
+            trigger=self._has_engine,
         )
 
     @property
@@ -224,6 +236,7 @@ class PlutoRadio(Radio):
         self._stop()
         sdr = self._connected() if self._is_broken else self._sdr
         mute(sdr)
+        rest_engine(sdr)
         self._state.restore(sdr)
 
     def _connected(self) -> adi.Pluto:
@@ -271,10 +284,10 @@ class PlutoRadio(Radio):
                 self._sdr, self._address, self._buffer, self._kernel_buffers, self._clock
             )
             try:
-                self._streams.start()
+                self._streams.start(self._trigger)
             except RadioError as error:
                 self._stop()
-                if not left or self._is_broken:
+                if not left or self._is_broken or self._trigger is not None:
                     raise
                 _log.info("%s starts again: %s", self._address, error)
             else:
@@ -319,7 +332,7 @@ class PlutoRadio(Radio):
 
 def open_pluto(uri: RadioUri) -> PlutoRadio:
     """The PlutoSDR at the URI's address; see the module for the options."""
-    uri.require_options("buffer", "kernel_buffers", "timeout_s", "xo_hz")
+    uri.require_options("buffer", "kernel_buffers", "timeout_s", "xo_hz", "trigger")
     if not uri.address:
         raise RadioError(f"{uri} does not say which; one looks like pluto://ip:192.168.2.1")
     buffer = uri.option("buffer", int, 8192)
@@ -330,6 +343,5 @@ def open_pluto(uri: RadioUri) -> PlutoRadio:
             f"{uri}: buffer should be 1024 to 1048576 samples, kernel_buffers 2 to 64, timeout_s "
             "above 0"
         )
-    return PlutoRadio(
-        uri.address, buffer, kernel_buffers, timeout_s, uri.option("xo_hz", int, None)
-    )
+    xo_hz, trigger = uri.option("xo_hz", int, None), uri.option("trigger", part, None)
+    return PlutoRadio(uri.address, buffer, kernel_buffers, timeout_s, xo_hz, trigger)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from itertools import cycle
 from typing import Any
@@ -34,8 +35,22 @@ def set_kernel_buffers(sdr: adi.Pluto, to_send: int) -> None:
     Those that receive delay nothing: they only fill while the host is late.
     """
     sdr.ctx.find_device(DAC).set_kernel_buffers_count(to_send)
-    to_receive = min(RESERVE * to_send, MOST_KERNEL_BUFFERS)
-    sdr.ctx.find_device(ADC).set_kernel_buffers_count(to_receive)
+    sdr.ctx.find_device(ADC).set_kernel_buffers_count(_to_receive(to_send))
+
+
+def receives(sdr: adi.Pluto, to_send: int) -> bool:
+    """Whether a stream from the radio is open: its kernel buffers cannot be set then."""
+    try:
+        sdr.ctx.find_device(ADC).set_kernel_buffers_count(_to_receive(to_send))
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        return True
+    return False
+
+
+def _to_receive(to_send: int) -> int:
+    return min(RESERVE * to_send, MOST_KERNEL_BUFFERS)
 
 
 def span(attribute: Any) -> Range:

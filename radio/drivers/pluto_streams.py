@@ -12,12 +12,15 @@ import adi
 import numpy as np
 
 from radio.api import IQ, Capture, RadioError, require_future
-from radio.drivers.pluto_state import ADC, DAC, Watched, set_kernel_buffers
+from radio.drivers.pluto_state import ADC, DAC, Watched, receives, set_kernel_buffers
+from radio.drivers.pluto_trigger import PlutoTrigger
 from radio.streaming import Cadence, HeardStream, SendStream
 
 FULL_SCALE_TX = 32767.0  # 16 bits, left-aligned
 FULL_SCALE_RX = 2048.0  # 12 bits, right-aligned
 START_S = 5.0  # in which the first samples come in
+SETTLE_S = 0.1  # after which what was opened receives
+PULSE_S = 3600.0  # in which a pulse comes, unless libiio gives up before
 END_S = 2.0  # in which the streams end, unless the radio does not answer
 HISTORY_S = 1.0  # of what was received that may still be asked for
 RESUMED_S = 0.25  # within which a capture without a time goes on where the last one ended
@@ -67,18 +70,26 @@ class PlutoStreams:
             )
         ]
 
-    def start(self) -> None:
+    def start(self, trigger: PlutoTrigger | None = None) -> None:
         """Let them flow, and find one in the other.
 
+        Args:
+            trigger: lets reception begin with its pulse, which has to come before libiio gives up.
+
         Raises:
-            RadioError: samples were lost on the way, or the radio does not hear itself.
+            RadioError: samples were lost on the way, no pulse came, or the radio does not hear
+                itself.
             OSError: it does not do as it is told.
         """
         set_kernel_buffers(self._sdr, self._kernel_buffers)
         self._sdr.rx_buffer_size = self._buffer
         self._sdr.tx_cyclic_buffer = False
+        if trigger is not None:
+            trigger.arm()
         for thread in self._threads:
             thread.start()
+        if trigger is not None:
+            self._await_pulse(trigger)
         self._await_both()
         with self.setting():
             self._flags()  # of the start
@@ -203,6 +214,22 @@ class PlutoStreams:
             block = self._to_send.take(self._buffer)
             self._sdr.tx(block * np.float32(FULL_SCALE_TX))
             self._cadence.sent(time.monotonic())
+
+    def _await_pulse(self, trigger: PlutoTrigger) -> None:
+        """The first sample that comes in is that of the pulse."""
+        until_s = time.monotonic() + START_S
+        while not receives(self._sdr, self._kernel_buffers):
+            if time.monotonic() > until_s or self._heard.fault is not None:
+                raise RadioError(f"{self._name} does not begin to receive")
+        self._stopping.wait(SETTLE_S)
+        trigger.release()
+        try:
+            self._heard.read(0, 1, PULSE_S)
+        except RadioError as error:
+            raise RadioError(
+                f"{self._name}: no pulse came to start it; it has to within half of timeout_s"
+            ) from error
+        trigger.rest()
 
     def _await_both(self) -> None:
         """The streams start one after the other: until both run, zeros are missing."""

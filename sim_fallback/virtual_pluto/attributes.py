@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from sim_fallback.virtual_pluto import values
-from sim_fallback.virtual_pluto.context import ADC, DAC, PHY
+from sim_fallback.virtual_pluto.context import ADC, DAC, PHY, TDD
 from sim_fallback.virtual_pluto.errors import IioError
 from sim_fallback.virtual_pluto.gain import MODES, table
 from sim_fallback.virtual_pluto.settings import HIGHEST_LO_HZ, LOWEST_LO_HZ, Settings
 from sim_fallback.virtual_pluto.synthesizer import HIGHEST_RATE_HZ
+from sim_fallback.virtual_pluto.tdd_attributes import TddAttributes, Timed
 
 RX_PORTS = "A_BALANCED B_BALANCED C_BALANCED A_N A_P B_N B_P C_N C_P TX_MONITOR1 TX_MONITOR2"
 TX_PORTS = "A B"
@@ -30,7 +31,7 @@ BUFFER = {"data_available": "0", "length_align_bytes": "8", "watermark": "2048"}
 Change = Callable[[Settings, str], Settings]
 
 
-class Transceiver(Protocol):
+class Transceiver(Timed, Protocol):
     """What attributes ask of the radio."""
 
     settings: Settings
@@ -77,6 +78,7 @@ class Attributes:
             **{(PHY, file): it for file, it in self._modes().items()},
             **{(DAC, file): it for file, it in (self._tones() | self._to_send()).items()},
             **{(ADC, file): it for file, it in self._received().items()},
+            **{(TDD, file): _Attribute(*it) for file, it in self._timer().items()},
         }
 
     def read(self, device: str, file: str) -> str:
@@ -263,6 +265,9 @@ class Attributes:
             "direct_reg_access": self._register(device),
             **{name: _constant(value) for name, value in BUFFER.items()},
         }
+
+    def _timer(self) -> dict[str, tuple[Callable[[], str], Callable[[str], None]]]:
+        return TddAttributes(self._radio, lambda: self._radio.settings.rx_rate_hz).table
 
     def _register(self, device: str) -> _Attribute:
         """Writing an address selects a register, writing another number after it sets it."""

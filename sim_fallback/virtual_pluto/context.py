@@ -5,7 +5,7 @@ Attribute values are kept under the name of their file in sysfs, which several c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -22,7 +22,7 @@ DOCTYPE = """<!DOCTYPE context [
 <!ELEMENT buffer-attribute EMPTY>
 <!ATTLIST context name CDATA #REQUIRED description CDATA #IMPLIED>
 <!ATTLIST context-attribute name CDATA #REQUIRED value CDATA #REQUIRED>
-<!ATTLIST device id CDATA #REQUIRED name CDATA #IMPLIED>
+<!ATTLIST device id CDATA #REQUIRED name CDATA #IMPLIED label CDATA #IMPLIED>
 <!ATTLIST channel id CDATA #REQUIRED type (input|output) #REQUIRED name CDATA #IMPLIED>
 <!ATTLIST scan-element index CDATA #REQUIRED format CDATA #REQUIRED>
 <!ATTLIST attribute name CDATA #REQUIRED filename CDATA #IMPLIED>
@@ -31,7 +31,7 @@ DOCTYPE = """<!DOCTYPE context [
 ]>"""
 """libiio has what it reads validated, and complains where there is nothing to validate it by."""
 
-PHY, DAC, ADC = "iio:device0", "iio:device1", "iio:device2"
+PHY, DAC, ADC, TDD = "iio:device0", "iio:device1", "iio:device2", "iio:device3"
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ class Device:
         id, name: either addresses it.
         channels: those of a scan first, by index.
         attributes, debug, buffer: names, which are files as well.
+        label: for people; empty for none.
     """
 
     id: str
@@ -71,6 +72,7 @@ class Device:
     attributes: tuple[str, ...] = ()
     debug: tuple[str, ...] = ()
     buffer: tuple[str, ...] = ()
+    label: str = ""
 
     @cached_property
     def scan(self) -> tuple[Channel, ...]:
@@ -174,8 +176,31 @@ _RECEIVED = Device(
     buffer=_BUFFER,
 )
 
+_GATE = "enable off_ms off_raw on_ms on_raw polarity"
+
+_TDD_ENGINE = Device(
+    TDD,
+    "adi-iio-fakedev",
+    tuple(_channel(f"channel{k}", True, "", _GATE) for k in range(3)),
+    attributes=(
+        "burst_count",
+        "enable",
+        "frame_length_ms",
+        "frame_length_raw",
+        "startup_delay_ms",
+        "startup_delay_raw",
+        "state",
+        "sync_external",
+        "sync_internal",
+        "sync_reset",
+        "sync_soft",
+    ),
+    label="iio-axi-tdd-0",
+)
+
 DEVICES = (_TRANSCEIVER, _TO_SEND, _RECEIVED)
-_NAMED = {name: device for device in DEVICES for name in (device.id, device.name)}
+NEWER_DEVICES = (*DEVICES, _TDD_ENGINE)  # of newer firmware
+_NAMED = {name: device for device in NEWER_DEVICES for name in (device.id, device.name)}
 
 
 def find(name: str) -> Device | None:
@@ -183,16 +208,19 @@ def find(name: str) -> Device | None:
     return _NAMED.get(name)
 
 
-def xml(attributes: Mapping[str, str]) -> bytes:
-    """The context as a client asks for it; attributes are of the context."""
+def xml(attributes: Mapping[str, str], devices: Sequence[Device] = DEVICES) -> bytes:
+    """The context of some devices, as a client asks for it; attributes are of the context."""
     context = ElementTree.Element(
         "context",
         {"name": "network", "description": "AirMeta virtual PlutoSDR"},
     )
     for name, value in attributes.items():
         ElementTree.SubElement(context, "context-attribute", {"name": name, "value": value})
-    for device in DEVICES:
-        node = ElementTree.SubElement(context, "device", {"id": device.id, "name": device.name})
+    for device in devices:
+        known = {"id": device.id, "name": device.name}
+        if device.label:
+            known["label"] = device.label
+        node = ElementTree.SubElement(context, "device", known)
         for channel in device.channels:
             _add_channel(node, channel)
         for kind, names in (

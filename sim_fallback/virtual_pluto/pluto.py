@@ -6,6 +6,7 @@ import errno
 import math
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from sim_fallback.virtual_pluto.reception import Reception
 from sim_fallback.virtual_pluto.ring import Ring
 from sim_fallback.virtual_pluto.settings import Settings
 from sim_fallback.virtual_pluto.synthesizer import CRYSTAL_HZ
+from sim_fallback.virtual_pluto.tdd import RECEIVE, SyncWire, TddEngine
 from sim_fallback.virtual_pluto.transmitter import Transmitter, TxBuffer
 
 STATUS = 0x8000_0088
@@ -48,19 +50,28 @@ ECHO_SIZE, ECHO_BLOCKS = 4096, 4
 class Pluto:
     """One radio. Safe to use from several threads; none of its methods waits."""
 
-    def __init__(self, bands: Bands, name: str, latency: HostLatency | None = None) -> None:
+    def __init__(
+        self,
+        bands: Bands,
+        name: str,
+        latency: HostLatency | None = None,
+        wire: SyncWire | None = None,
+    ) -> None:
         """The radio `name` of an air.
 
         Args:
             bands: that it sends and receives in.
             name: in the scene of these bands; RadioError where there is none.
             latency: of its host side.
+            wire: to the trigger input of a radio that has a TDD engine; None for one that has not.
         """
         self.name, self.bands = name, bands
         self.settings = Settings()
         self._lock = threading.RLock()
         self._latency = HostLatency() if latency is None else latency
         self._rng = stream(bands.equipment(name).key, "host latency")
+        self._wire = wire
+        self.tdd = None if wire is None else TddEngine(lambda: self.settings.rx_rate_hz)
         self._playback = Playback(bands, name, self._outlet())
         self._transmitter = Transmitter(
             self._playback,
@@ -73,7 +84,10 @@ class Pluto:
             Receiver(bands, name, self._sent),
             self._tuning(),
             lambda: self._latency_samples(self.settings.rx_rate_hz),
+            None if self.tdd is None else partial(self.tdd.high_s, RECEIVE),
         )
+        if wire is not None:
+            wire.connect(self._pulsed)
         self._counts = {ADC: BLOCKS, DAC: BLOCKS}
         self._words: dict[tuple[str, int], int] = {}
         self._echo: Ring[Tuning] | None = None
@@ -258,6 +272,22 @@ class Pluto:
                 self._echo_end += len(block)
         self._tidy_at_times()
         return True
+
+    def turn_tdd(self, turn: Callable[[TddEngine, float], bool]) -> None:
+        """Do something to the TDD engine; whoever starts it so gives a pulse by its output pin."""
+        assert self.tdd is not None
+        with self._lock:
+            self._reception.skip()  # what it let begin so far has begun
+            now_s = self.bands.clock.present_s()
+            gives = turn(self.tdd, now_s) and self.tdd.gives
+        if gives and self._wire is not None:
+            self._wire.pulse(now_s)
+
+    def _pulsed(self, at_s: float) -> None:
+        assert self.tdd is not None
+        with self._lock:
+            if self.tdd.switches["sync_external"]:
+                self.tdd.sync(at_s)
 
     def _outlet(self) -> Outlet:
         settings = self.settings

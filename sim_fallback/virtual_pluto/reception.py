@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
 from sim_fallback.virtual_pluto.bands import Bands
 from sim_fallback.virtual_pluto.playback import Samples
 from sim_fallback.virtual_pluto.receiver import Receiver, Tuning
-from sim_fallback.virtual_pluto.ring import Ring, Span
+from sim_fallback.virtual_pluto.ring import Ring, Span, at_once
 
 
 class Reception:
@@ -27,6 +28,7 @@ class Reception:
         receiver: Receiver,
         tuning: Tuning,
         latency_samples: Callable[[], int],
+        opens_s: Callable[[float], float] | None = None,
     ) -> None:
         """The receive side of a radio.
 
@@ -36,10 +38,13 @@ class Reception:
             receiver: that makes the samples.
             tuning: how it receives.
             latency_samples: draws how late a stream starts.
+            opens_s: from which true time on, that one or a later one, a block may begin; inf where
+                that is not known yet. None for at once.
         """
         self._bands, self._name = bands, name
         self._receiver, self._tuning = receiver, tuning
         self._latency_samples = latency_samples
+        self._opens = at_once if opens_s is None else partial(self._timed, opens_s)
         self._rings: list[Ring[Tuning]] = []
         self.overflowed = False
 
@@ -57,7 +62,7 @@ class Reception:
 
         Whoever reads already starts anew without being told: the device rebuilds its buffer.
         """
-        ring = Ring(blocks, size, self._tuning, 0, self._now)
+        ring = Ring(blocks, size, self._tuning, 0, self._now, self._opens)
         self._rings.append(ring)
         self._restart()
         return ring
@@ -79,7 +84,9 @@ class Reception:
             self._receiver.look_ahead(span, wanted)
 
     def ready_s(self, ring: Ring[Tuning]) -> float:
-        """True time at which the next block of a stream is full."""
+        """True time at which the next block of a stream is full; inf where nobody knows."""
+        if ring.ready is None:
+            return math.inf
         tuning, sample = ring.ready
         return self._bands.true_time_s(self._name, sample, tuning.place.rate_hz)
 
@@ -105,6 +112,12 @@ class Reception:
             self.overflowed |= ring.overflowed
             ring.overflowed = False
 
+    def skip(self) -> None:
+        """What waits to begin does not begin before the present."""
+        self.note_overflow()
+        for ring in self._rings:
+            ring.skip()
+
     def needed_since_s(self) -> float:
         """True time of the first sample that may still be read; inf where there is none."""
         oldest = [ring.oldest for ring in self._rings]
@@ -125,6 +138,13 @@ class Reception:
     def _now(self, tuning: Tuning) -> int:
         present_s = self._bands.clock.present_s()
         return self._bands.sample_at(self._name, present_s, tuning.place.rate_hz)
+
+    def _timed(self, opens_s: Callable[[float], float], tuning: Tuning, sample: int) -> int | None:
+        rate_hz = tuning.place.rate_hz
+        begins_s = opens_s(self._bands.true_time_s(self._name, sample, rate_hz))
+        if math.isinf(begins_s):
+            return None
+        return max(sample, self._bands.sample_at(self._name, begins_s, rate_hz))
 
     def _restart(self) -> None:
         start = self.now() + self._latency_samples()

@@ -25,6 +25,11 @@ class Span(Generic[Tuning]):
     count: int
 
 
+def at_once(_: object, sample: int) -> int | None:
+    """A block may always begin."""
+    return sample
+
+
 class Ring(Generic[Tuning]):
     """Blocks that fill one after the other from the start on.
 
@@ -40,6 +45,7 @@ class Ring(Generic[Tuning]):
         tuning: Tuning,
         start: int,
         now: Callable[[Tuning], int],
+        opens: Callable[[Tuning, int], int | None] = at_once,
     ) -> None:
         """An empty ring.
 
@@ -49,10 +55,12 @@ class Ring(Generic[Tuning]):
             tuning: how the radio receives.
             start: first sample, of the receive clock; may lie ahead.
             now: where the clock of a tuning stands.
+            opens: from which sample on, that one or a later one, a block may begin; None where that
+                is not known yet.
         """
         self.count, self.size = count, size
         self.overflowed = False
-        self._now = now
+        self._now, self._opens = now, opens
         self._tuning = tuning
         self.restart(start)
 
@@ -75,6 +83,11 @@ class Ring(Generic[Tuning]):
         """Fill blocks up to the present."""
         present = self._now(self._tuning)
         while self._free and self._cursor < present:
+            if self._missing == self.size:
+                begins = self._opens(self._tuning, self._cursor)
+                if begins is None or begins >= present:
+                    break
+                self._cursor = begins
             taken = min(self._missing, present - self._cursor)
             self._filling.append(Span(self._tuning, self._cursor, taken))
             self._cursor += taken
@@ -86,6 +99,12 @@ class Ring(Generic[Tuning]):
         if not self._free and self._cursor < present:
             self._cursor = present
             self.overflowed = True
+
+    def skip(self) -> None:
+        """A block that waits to begin does not begin before the present."""
+        self.advance()
+        if self._missing == self.size:
+            self._cursor = max(self._cursor, self._now(self._tuning))
 
     def tune(self, tuning: Tuning, start: int | None = None) -> None:
         """Receive in another way from the present on.
@@ -126,6 +145,9 @@ class Ring(Generic[Tuning]):
         return [*self._filling, Span(self._tuning, self._cursor, self._missing)]
 
     @property
-    def ready(self) -> tuple[Tuning, int]:
-        """The tuning, and the sample of its clock at which the next block is full."""
-        return self._tuning, self._cursor + self._missing
+    def ready(self) -> tuple[Tuning, int] | None:
+        """The tuning, and the sample of its clock at which the next block is full, where known."""
+        begins: int | None = self._cursor
+        if self._missing == self.size:
+            begins = self._opens(self._tuning, self._cursor)
+        return None if begins is None else (self._tuning, begins + self._missing)

@@ -16,6 +16,7 @@ from sim_fallback.virtual_pluto.connection import Connection, Timeout
 from sim_fallback.virtual_pluto.latency import HostLatency
 from sim_fallback.virtual_pluto.link import Link
 from sim_fallback.virtual_pluto.pluto import Pluto
+from sim_fallback.virtual_pluto.tdd import SyncWire
 
 PORT = 30431
 MOST_CLIENTS = 64
@@ -41,7 +42,8 @@ class PlutoServer:
                 "fw_version": "virtual",
                 "ad9361-phy,model": "ad9363a",
                 "ip,ip-addr": host,
-            }
+            },
+            context.DEVICES if pluto.tdd is None else context.NEWER_DEVICES,
         )
         self._timeout = Timeout()
         self._stop = threading.Event()
@@ -123,6 +125,7 @@ def serve_plutos(
     hosts: Sequence[str],
     port: int = PORT,
     latency: HostLatency | None = None,
+    tdd: bool = False,
 ) -> Iterator[list[PlutoServer]]:
     """Serve radios of an air as PlutoSDRs, each at its own host.
 
@@ -136,6 +139,8 @@ def serve_plutos(
             for several needs port 0.
         port: of all others.
         latency: of the host sides.
+        tdd: whether they have the TDD engine of newer firmware; their output pins are wired to all
+            of their trigger inputs then.
 
     Yields:
         The servers, in the order of the names.
@@ -144,11 +149,11 @@ def serve_plutos(
         RadioError: the air has no such radio.
         OSError: an address cannot be had.
     """
-    bands = Bands(air)
+    bands, wire = Bands(air), SyncWire() if tdd else None
     with ExitStack() as stack:
         servers = []
         for name, where in zip(names, hosts, strict=True):
             host, _, own = where.partition(":")
-            server = PlutoServer(Pluto(bands, name, latency), host, int(own or port))
+            server = PlutoServer(Pluto(bands, name, latency, wire), host, int(own or port))
             servers.append(stack.enter_context(server))
         yield servers

@@ -12,6 +12,7 @@ class Seen:
     def __init__(self, uri):
         self._context = iio.Context(uri)
         self.phy, self.adc, self.dac = map(self._context.find_device, (PHY, ADC, DAC))
+        self.tdd = self._context.find_device("iio-axi-tdd-0")
         self.rx, self.tx = (self.phy.find_channel("voltage0", way) for way in (False, True))
         self.los = [self.phy.find_channel(f"altvoltage{k}", True) for k in range(2)]
         self._tones = [self.dac.find_channel(f"altvoltage{k}", True) for k in range(4)]
@@ -60,6 +61,11 @@ class Seen:
         except OSError:
             return False
         return True
+
+    @property
+    def is_waiting(self):
+        """Whether its TDD engine listens to pulses from outside."""
+        return self.tdd.attrs["sync_external"].value == "1"
 
     def disturb(self):
         """Set it as a driver would not find it usable."""
