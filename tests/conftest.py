@@ -26,6 +26,10 @@ with RadioServer(radios, sys.argv[1], **json.loads(sys.argv[3])) as server:
 """
 
 
+# A shell starts what runs in its background deaf to Ctrl-C, and programs inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @dataclass(frozen=True)
 class Served:
     """Radios served by another process."""
