@@ -20,6 +20,7 @@ from testbed.run_folder import DAMAGED
 
 ROUNDS = 20
 SETTINGS = ("evaluation={every: 1000, tasks: 20, final_tasks: 20}", "checkpoint_every=1")
+FEW = ("devices={num_devices: 2, num_active: 2, num_new: 4}", "model.width=8")
 LOOK_S = 0.02  # far more often than a device's memory changes
 
 Updates = dict[int, dict[int, npt.NDArray[np.float32]]]
@@ -27,7 +28,7 @@ Updates = dict[int, dict[int, npt.NDArray[np.float32]]]
 
 def measure(quick: bool = False) -> list[Table]:
     """A run over each, with true errors; over PlutoSDRs at the pace that the bench states."""
-    rounds = 3 if quick else ROUNDS
+    rounds, settings = (2, (*SETTINGS, *FEW)) if quick else (ROUNDS, SETTINGS)
     plutos = bench_file.read("virtual-plutos")
     assert plutos.config.air is not None
     rows = []
@@ -42,7 +43,9 @@ def measure(quick: bool = False) -> list[Table]:
         ):
             out = Path(folder) / f"run-{len(rows)}"
             started = time.monotonic()
-            rows.append(_row(name, out, *watch(bench, rounds, out), time.monotonic() - started))
+            rows.append(
+                _row(name, out, *watch(bench, rounds, out, settings), time.monotonic() - started)
+            )
     return [
         Table(
             "pluto_rounds",
@@ -59,9 +62,11 @@ def measure(quick: bool = False) -> list[Table]:
     ]  # fmt: skip
 
 
-def watch(bench: str, rounds: int, out: Path) -> tuple[Updates, list[npt.NDArray[np.float32]]]:
+def watch(
+    bench: str, rounds: int, out: Path, settings: tuple[str, ...]
+) -> tuple[Updates, list[npt.NDArray[np.float32]]]:
     """Run it; what each device sent by round, and the parameters before each round and at last."""
-    command = [sys.executable, "-m", "testbed", "up", bench, "lab", f"rounds={rounds}", *SETTINGS]
+    command = [sys.executable, "-m", "testbed", "up", bench, "lab", f"rounds={rounds}", *settings]
     run = subprocess.Popen([*command, "--out", str(out)], stdout=subprocess.DEVNULL)
     sent: Updates = {}
     params: dict[int, npt.NDArray[np.float32]] = {}
