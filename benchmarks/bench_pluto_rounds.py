@@ -42,10 +42,7 @@ def measure(quick: bool = False) -> list[Table]:
             (f"`pluto://`, pace {plutos.config.air.pace:g}", "virtual-plutos"),
         ):
             out = Path(folder) / f"run-{len(rows)}"
-            started = time.monotonic()
-            rows.append(
-                _row(name, out, *watch(bench, rounds, out, settings), time.monotonic() - started)
-            )
+            rows.append(_row(name, out, *watch(bench, rounds, out, settings)))
     return [
         Table(
             "pluto_rounds",
@@ -98,7 +95,6 @@ def _row(
     out: Path,
     sent: Updates,
     params: list[npt.NDArray[np.float32]],
-    seconds: float,
 ) -> tuple[str, ...]:
     rows = [json.loads(line) for line in (out / "rounds.jsonl").read_text().splitlines()]
     done = [row for row in rows if not row["failed"] and row["round"] > 0]
