@@ -106,6 +106,10 @@ class Bands:
         """First sample of a radio's clock, which counts at this rate, not before true time t_s."""
         return math.ceil(sample_at(self.equipment(name), t_s, rate_hz) - SAME_SAMPLE)
 
+    def own_time_s(self, name: str, t_s: float, rate_hz: float) -> float:
+        """Sample of a radio's clock at true time t_s, in seconds as that clock counts them."""
+        return float(sample_at(self.equipment(name), t_s, rate_hz)) / rate_hz
+
     def true_time_s(self, name: str, sample: int, rate_hz: float) -> float:
         """True time of a sample of a radio's clock, which counts at this rate."""
         return true_time_at_s(self.equipment(name), sample, rate_hz)

@@ -279,7 +279,7 @@ class Pluto:
         with self._lock:
             self._reception.skip()  # what it let begin so far has begun
             now_s = self.bands.clock.present_s()
-            gives = turn(self.tdd, now_s) and self.tdd.gives
+            gives = turn(self.tdd, self._own_time_s(now_s)) and self.tdd.gives
         if gives and self._wire is not None:
             self._wire.pulse(now_s)
 
@@ -287,7 +287,12 @@ class Pluto:
         assert self.tdd is not None
         with self._lock:
             if self.tdd.switches["sync_external"]:
-                self.tdd.sync(at_s)
+                self.tdd.sync(self._own_time_s(at_s))
+
+    def _own_time_s(self, t_s: float) -> float:
+        """What the clock of the receiver counts at a true time; the engine runs by it."""
+        rate_hz = self.bands.rate_hz(self.settings.rx_rate_hz)
+        return self.bands.own_time_s(self.name, t_s, rate_hz)
 
     def _outlet(self) -> Outlet:
         settings = self.settings

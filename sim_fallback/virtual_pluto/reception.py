@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 
+from sim_fallback.air import SAME_SAMPLE
 from sim_fallback.virtual_pluto.bands import Bands
 from sim_fallback.virtual_pluto.playback import Samples
 from sim_fallback.virtual_pluto.receiver import Receiver, Tuning
@@ -38,8 +39,8 @@ class Reception:
             receiver: that makes the samples.
             tuning: how it receives.
             latency_samples: draws how late a stream starts.
-            opens_s: from which true time on, that one or a later one, a block may begin; inf where
-                that is not known yet. None for at once.
+            opens_s: from which time on, that one or a later one, a block may begin, in seconds of
+                the radio's own clock; inf where that is not known yet. None for at once.
         """
         self._bands, self._name = bands, name
         self._receiver, self._tuning = receiver, tuning
@@ -141,10 +142,10 @@ class Reception:
 
     def _timed(self, opens_s: Callable[[float], float], tuning: Tuning, sample: int) -> int | None:
         rate_hz = tuning.place.rate_hz
-        begins_s = opens_s(self._bands.true_time_s(self._name, sample, rate_hz))
+        begins_s = opens_s(sample / rate_hz)
         if math.isinf(begins_s):
             return None
-        return max(sample, self._bands.sample_at(self._name, begins_s, rate_hz))
+        return max(sample, math.ceil(begins_s * rate_hz - SAME_SAMPLE))
 
     def _restart(self) -> None:
         start = self.now() + self._latency_samples()

@@ -30,7 +30,7 @@ class Gate:
 
 
 class TddEngine:
-    """One engine. Times are true ones, in s; its caller keeps threads apart.
+    """One engine. Times are in s of the radio's own clock; its caller keeps threads apart.
 
     All but the switches and the gates' `enable` can be written only while it is disabled, and
     counts from when it is enabled: what is written otherwise is ignored.
