@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -109,6 +110,14 @@ def test_one_radio_is_served_to_those_with_a_key(airmeta_process, tmp_path):
         (("air", "demo", "--at", "zmq+tcp://0.0.0.0:*"), "key"),
         (("air", "demo", "--at", "tcp://127.0.0.1:5555"), "zmq+tcp"),
         (("air", "demo", "scheme=ideal"), "scheme"),
+        (("air", "--plutos", "14"), "--plutos = 14: there are a receiver and 10 devices"),
+        (("air", "--plutos", "2", "--pace", "0"), "--pace = 0 should be above 0"),
+        (("air", "--plutos", "2", "--pace", "nan"), "--pace = nan should be above 0"),
+        (("air", "--plutos", "2", "--host", "127.0.0.x"), "--host = 127.0.0.x: should be an add"),
+        (("air", "--plutos", "2", "--host", "10.0.0.1"), "for this machine only; take 127.0.0.2"),
+        (("air", "--plutos", "2", "--host", "127.255.255.255"), "for this machine only"),
+        (("air", "--bench", "five-machines"), "five-machines.yaml: has no air"),
+        (("air", "--bench", "virtual", "--plutos", "2"), "leave --at and --plutos out"),
         (
             ("radio", "serve", "loopback://", "--keys", "/no/lab.secret"),
             "/no/lab.secret: is missing",
@@ -120,3 +129,26 @@ def test_what_cannot_be_served_is_refused(airmeta, arguments, message):
     assert code == 2
     assert message in err
     assert len(err.strip().splitlines()) == 1
+
+
+def test_plutos_at_an_address_that_is_taken_are_refused(airmeta):
+    with socket.create_server(("127.0.77.2", 0)) as taken:
+        host, port = taken.getsockname()
+        code, _, err = airmeta("air", "--plutos", "1", "--host", host, "--port", str(port))
+    assert code == 2
+    assert f"virtual PlutoSDRs cannot listen at {host}:{port}: " in " ".join(err.split())
+
+
+def test_plutos_are_served_beside_the_clock_of_their_air(airmeta_process):
+    settings = ("lab", "devices.num_devices=1", "devices.num_active=1")
+    served, _ = airmeta_process(
+        "air", *settings, "--plutos", "2", "--host", "127.0.77.3", "--port", "31411"
+    )
+    assert served[:2] == ["pluto://ip:127.0.77.3:31411", "pluto://ip:127.0.77.4:31411"]
+    for uri in served[:2]:
+        host, port = uri.removeprefix("pluto://ip:").split(":")
+        with socket.create_connection((host, int(port))) as line:
+            line.sendall(b"VERSION\r\n")
+            assert line.recv(100).startswith(b"0.24")
+    with open_radio(served[2]) as clock:
+        assert clock.receive(10, at=clock.now() + 1000).iq.size == 10

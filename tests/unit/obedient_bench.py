@@ -106,6 +106,7 @@ class Led(Stepped):
         odd: what nodes answer instead, by name and kind of the question; `SILENCE` for nothing.
         told: everything so far.
         commits: so far.
+        paces: how often it has waited for the time of a call.
     """
 
     def __init__(self, first_round=0, last_applied=(-1, -1), **changes):
@@ -115,7 +116,7 @@ class Led(Stepped):
         super().__init__(
             coordinator.step, CoordinatorState.begin(self.brief, params, first_round, last, 0)
         )
-        self.odd, self.told, self.commits = {}, [], []
+        self.odd, self.told, self.commits, self.paces = {}, [], [], 0
 
     def go(self, *events):
         """Events, and all that follows from them; what was told meanwhile."""
@@ -154,7 +155,8 @@ class Led(Stepped):
                 if answer is not None:
                     return Message(run, round_index, name, 0, answer)
             case Pace():
-                return Paced()
+                self.paces += 1
+                return self.odd.get("pace", Paced())
             case Commit():
                 self.commits.append(action)
                 return Committed()

@@ -84,6 +84,57 @@ def test_the_virtual_bench():
     }  # fmt: skip
 
 
+def test_the_bench_of_virtual_plutos():
+    found = read("virtual-plutos").config
+    plutos = found.virtual_plutos()
+    assert plutos["rx"] == "127.0.0.2"
+    assert plutos["d9"] == "127.0.1.9"
+    assert len(plutos) == 11
+    assert read("virtual").config.virtual_plutos() == {}
+
+
+PLUTOS = {
+    "receiver": {"name": "rx", "radio": "pluto://ip:127.0.0.2"},
+    "devices": [{"name": "d0", "radio": "pluto://ip:127.0.0.3:31000"}],
+    "air": {"at": "zmq+ipc://{sockets}/air", "pace": 0.5},
+}
+
+
+def test_plutos_of_this_machine_are_virtual_where_there_is_an_air(bench):
+    assert bench(PLUTOS).config.virtual_plutos() == {"rx": "127.0.0.2", "d0": "127.0.0.3:31000"}
+    without = {"receiver": PLUTOS["receiver"], "devices": PLUTOS["devices"]}
+    assert bench(without).config.virtual_plutos() == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            PLUTOS | {"receiver": {"name": "rx", "radio": "loopback://"}},
+            "receiver.radio: loopback:// should be a virtual PlutoSDR like the others",
+        ),
+        (
+            PLUTOS | {"devices": [{"name": "d0", "radio": "pluto://ip:127.0.0.3:x"}]},
+            "devices.0.radio: pluto://ip:127.0.0.3:x: the port should be 1 to 65535, not 'x'",
+        ),
+        (
+            PLUTOS | {"devices": [{"name": "d0", "radio": "pluto://ip:127.0.0.300"}]},
+            "devices.0.radio: pluto://ip:127.0.0.300: Octet 300 (> 255) not permitted",
+        ),
+        (
+            {"air": {"at": "zmq+ipc://{sockets}/air", "pace": 0.5}},
+            "air.pace: is for PlutoSDRs, as pluto://ip:127.0.0.2; other radios wait",
+        ),
+        (PLUTOS | {"air": {"at": "zmq+ipc://{sockets}/air", "pace": 0}}, "air.pace: input should"),
+        ({"link": {"turnaround_s": -1}}, "link.turnaround_s: input should be greater than or"),
+        ({"link": {"lead": 0}}, "link.lead: input should be greater than or equal to 1"),
+    ],
+)
+def test_an_air_of_plutos_is_one_of_plutos_only(lines, changes, message):
+    (line,) = lines(changes)
+    assert line.startswith(message)
+
+
 def test_devices_have_numbers(bench):
     mine = bench()
     assert mine.device(1).name == "d1"

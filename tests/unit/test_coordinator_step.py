@@ -247,6 +247,18 @@ def test_a_call_is_made_again_up_to_a_limit():
     np.testing.assert_array_equal(bench.commits[0].params, np.zeros(3))
 
 
+def test_each_call_waits_for_its_time():
+    bench = one_round()
+    bench.odd["rx", Recover] = lambda ask: estimate(ask.call, predicted=3.0)
+    bench.odd["pace"] = SILENCE
+    assert of(Begin, bench.gathered()) == []
+    for call in range(3):
+        assert bench.paces == call + 1
+        told = bench.go(Paced())
+        assert [t.body.call for t in of(Begin, told)] == [call]
+    assert bench.commits[0].row["failed"]
+
+
 def test_so_is_one_in_which_nothing_is_heard():
     bench = one_round()
     bench.odd["rx", SendBeacon] = Status(0, "broken")
