@@ -136,6 +136,18 @@ def test_a_device_whose_radio_fails_is_not_waited_for(kind):
     assert bench.faults("d1") == {"radio": 1}
 
 
+def test_a_radio_that_fails_between_two_questions_is_asked_no_more():
+    bench = one_round()
+    bench.odd["rx", HearSoundings] = SILENCE
+    bench.gathered()
+    bench.says("d1", Trouble(0))
+    bench.odd["rx", HearBurst] = lambda ask: burst_heard(0, ask.burst, True, False)
+    told = bench.says("rx", soundings(0, True, True))  # its pilot was heard
+    assert names(Grant, told) == ["d0"]
+    assert set(names(Send, told)) == {"d0"}
+    assert acks(told) == {"d0": True, "d1": False, "rx": True}
+
+
 def test_a_trouble_of_another_call_is_only_counted():
     bench = one_round()
     bench.odd["d1", Mark] = Trouble(7)

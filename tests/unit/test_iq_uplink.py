@@ -8,6 +8,7 @@ import pytest
 from rounds_on_air import DIM, bench_of, by_hand, config, on_air, play, updates_of
 
 from radio.api import RadioError
+from testbed.on_air.receiver import largest_delay
 from testbed.on_air.virtual_bench import RECEIVER, name_of
 from testbed.schemes import symbol_uplink
 
@@ -301,3 +302,9 @@ def test_a_radio_that_is_slower_than_the_frame_is_refused():
     bench = bench_of(cfg).with_radios(turnaround_s=0.001)
     with pytest.raises(RadioError, match=r"takes 0\.02 s to answer .* set iq\.turnaround_s"):
         on_air(cfg, bench=bench)
+
+
+def test_how_late_a_device_is_counts_where_it_was_heard():
+    heard = np.array([True, False, True])
+    assert largest_delay(np.array([0.5, 9.0, -2.0]), heard) == 2.0
+    assert largest_delay(np.array([0.5, 9.0, -2.0]), np.zeros(3, np.bool_)) == 0.0

@@ -117,6 +117,10 @@ def test_nothing_more_is_done_in_a_call_that_broke():
         assert node.told(told, 2) == []
     assert node.told(begin(call=1), 2) == [Do(2, begin(call=1))]
     assert node.told(HearSoundings(1), 2) == [Do(2, HearSoundings(1))]
+    node(Failed(TROUBLE, 1, final=False))
+    # A coordinator that came back counts calls from the start.
+    assert node.told(begin(call=1), 2) == [Do(2, begin(call=1))]
+    assert node.told(HearSoundings(1), 2) == [Do(2, HearSoundings(1))]
 
 
 @pytest.mark.parametrize(
