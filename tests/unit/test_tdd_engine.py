@@ -38,6 +38,9 @@ def test_at_rest_reception_is_free():
     assert tdd.state(1.0) == IDLE
     assert tdd.high_s(RECEIVE, 1.0) == 1.0
     assert not tdd.sync(1.0)
+    tdd.switch("sync_reset", 1, 1.0)  # which is for an engine that runs
+    assert not tdd.sync(1.0)
+    assert tdd.state(2.0) == IDLE
 
 
 def test_armed_it_waits_for_a_pulse_and_runs_frame_by_frame():
