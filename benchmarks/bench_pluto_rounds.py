@@ -37,9 +37,12 @@ def measure(quick: bool = False) -> list[Table]:
         simulated = yaml.safe_load(BENCH.text("virtual")[1])
         simulated["link"] = plutos.config.link.model_dump(exclude_none=True)
         (Path(folder) / "simulated.yaml").write_text(yaml.safe_dump(simulated))
+        # At other addresses than the shipped bench, which somebody may be using.
+        moved = BENCH.text("virtual-plutos")[1].replace("ip:127.0.", "ip:127.77.")
+        (Path(folder) / "plutos.yaml").write_text(moved)
         for name, bench in (
             ("`sim://`, virtual time", str(Path(folder) / "simulated.yaml")),
-            (f"`pluto://`, pace {plutos.config.air.pace:g}", "virtual-plutos"),
+            (f"`pluto://`, pace {plutos.config.air.pace:g}", str(Path(folder) / "plutos.yaml")),
         ):
             out = Path(folder) / f"run-{len(rows)}"
             rows.append(_row(name, out, *watch(bench, rounds, out, settings)))
