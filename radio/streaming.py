@@ -83,6 +83,7 @@ class HeardStream:
         self._changed = threading.Condition()
         self._pieces: deque[tuple[int, IQ]] = deque()
         self._end = 0
+        self._wanted: int | None = None  # from where on somebody waits for more
         self._fault: str | None = None
 
     @property
@@ -106,7 +107,9 @@ class HeardStream:
         with self._changed:
             self._pieces.append((self._end, iq))
             self._end += iq.size
-            while self._pieces[0][0] + self._pieces[0][1].size <= self._end - self._history:
+            kept = self._end - self._history
+            kept = kept if self._wanted is None else min(kept, self._wanted)
+            while self._pieces[0][0] + self._pieces[0][1].size <= kept:
                 self._pieces.popleft()
             self._changed.notify_all()
 
@@ -128,11 +131,11 @@ class HeardStream:
             RadioError: they are kept no longer, the stream broke, or nothing comes.
         """
         with self._changed:
-            while self._end < first + n:
-                if self._fault is not None:
-                    raise RadioError(self._fault)
-                if not self._changed.wait(timeout_s):
-                    raise RadioError(f"{self._name}: no samples came in for {timeout_s:g} s")
+            self._wanted = first  # a capture may be longer than what is kept for nobody
+            try:
+                self._await(first + n, timeout_s)
+            finally:
+                self._wanted = None
             if not self._pieces or first < self._pieces[0][0]:
                 raise RadioError(f"{self._name}: sample {first} has passed, and is kept no longer")
             heard = np.empty(n, np.complex64)
@@ -141,6 +144,13 @@ class HeardStream:
                 if low < high:
                     heard[low - first : high - first] = iq[low - begin : high - begin]
             return heard
+
+    def _await(self, end: int, timeout_s: float) -> None:
+        while self._end < end:
+            if self._fault is not None:
+                raise RadioError(self._fault)
+            if not self._changed.wait(timeout_s):
+                raise RadioError(f"{self._name}: no samples came in for {timeout_s:g} s")
 
 
 class Cadence:
@@ -195,12 +205,12 @@ class Cadence:
         """
         with self._lock:
             now, lag = self._heards, self._present_lag()
-        self._lags.append((now, lag))
-        while len(self._lags) > 1 and self._lags[1][0] <= now - self._window:
-            self._lags.popleft()
-        lags = [lag for _, lag in self._lags]
-        is_known = self._lags[0][0] <= now - self._window
-        return lag if is_known and max(lags) - min(lags) < self.STEADY else 0.0
+            self._lags.append((now, lag))
+            while len(self._lags) > 1 and self._lags[1][0] <= now - self._window:
+                self._lags.popleft()
+            lags = [lag for _, lag in self._lags]
+            is_known = self._lags[0][0] <= now - self._window
+            return lag if is_known and max(lags) - min(lags) < self.STEADY else 0.0
 
     def _present_lag(self) -> float:
         if self._heards < 3 * self._window:

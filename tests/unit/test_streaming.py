@@ -1,5 +1,6 @@
 """Streams without a gap: what is counted is the time."""
 
+import sys
 import threading
 
 import numpy as np
@@ -63,6 +64,25 @@ def test_who_reads_ahead_waits_until_it_has_come():
     feeder.join()
 
 
+def test_a_capture_may_be_longer_than_what_is_kept():
+    stream = HeardStream("it", history=100)
+    waits = threading.Event()
+
+    def feed():
+        waits.wait(10.0)
+        for k in range(1, 20):
+            stream.append(ramp(50, 50 * k))
+
+    stream.append(ramp(50, 0))
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    wait, stream._changed.wait = stream._changed.wait, lambda s: (waits.set(), wait(s))[1]
+    np.testing.assert_array_equal(stream.read(30, 900, 10.0), ramp(900, first=30))
+    feeder.join()
+    stream.append(ramp(50, 1000))
+    assert stream.oldest == 950
+
+
 def test_a_stream_that_stops_or_breaks_is_told():
     stream = HeardStream("it", history=1000)
     with pytest.raises(RadioError, match=r"no samples came in for 0\.01 s"):
@@ -116,6 +136,34 @@ def test_samples_that_vanish_without_a_flag_are_noticed(periods):
     noticed = np.flatnonzero(np.abs(said) > 0.25)[0]
     assert noticed < 200 + 3 * WINDOW
     assert np.median(said[-50:]) == pytest.approx(periods, rel=0.2)
+
+
+def test_several_may_ask_a_cadence_at_once():
+    """As a thread that receives and a caller who takes a capture do."""
+    cadence, is_over, broken = Cadence(8e-3), threading.Event(), []
+
+    def ask():
+        try:
+            while not is_over.is_set():
+                cadence.lag()
+        except RuntimeError as error:
+            broken.append(error)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=ask) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for k in range(2000):
+            cadence.sent(8e-3 * k)
+            cadence.heard(8e-3 * k + 1e-3)
+        is_over.set()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert not broken
 
 
 def test_a_sent_stream_that_stands_still_is_noticed():
