@@ -68,15 +68,15 @@ class Ring(Generic[Tuning]):
         """Drop everything and fill from a sample on."""
         self._cursor = start
         self._free = self.count
-        self._lent = False
+        self._lent: list[Span[Tuning]] | None = None
         self._full: deque[list[Span[Tuning]]] = deque()
         self._filling: list[Span[Tuning]] = []
         self._missing = self.size
 
     @property
     def oldest(self) -> Span[Tuning]:
-        """What was, or will be, received first of all that may still be read."""
-        block = self._full[0] if self._full else self._filling
+        """What was, or will be, received first of all that may still be read, or is being."""
+        block = self._lent or (self._full[0] if self._full else self._filling)
         return block[0] if block else Span(self._tuning, self._cursor, 0)
 
     def advance(self) -> None:
@@ -120,8 +120,8 @@ class Ring(Generic[Tuning]):
     def release(self) -> None:
         """Give the block that was read back."""
         self.advance()
-        if self._lent:
-            self._lent = False
+        if self._lent is not None:
+            self._lent = None
             self._free += 1
 
     def take(self) -> list[Span[Tuning]] | None:
@@ -129,8 +129,8 @@ class Ring(Generic[Tuning]):
         self.advance()
         if not self._full:
             return None
-        self._lent = True
-        return self._full.popleft()
+        self._lent = self._full.popleft()
+        return self._lent
 
     def coming(self, decided: bool) -> list[Span[Tuning]]:
         """What the next block will hold if nothing changes; nothing where it is not `decided`.
