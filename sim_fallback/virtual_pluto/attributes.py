@@ -36,8 +36,8 @@ class Transceiver(Timed, Protocol):
 
     settings: Settings
 
-    def apply(self, settings: Settings) -> None:
-        """Set the radio."""
+    def change(self, change: Callable[[Settings], Settings]) -> None:
+        """Set some of it; nobody else does meanwhile."""
 
     def calibrate(self, kind: str) -> None:
         """Run a calibration now."""
@@ -112,7 +112,7 @@ class Attributes:
 
         def write(text: str) -> None:
             if change is not None:
-                self._radio.apply(change(self._radio.settings, text))
+                self._radio.change(lambda settings: change(settings, text))
 
         return _Attribute(read, None if change is None else write)
 
@@ -222,7 +222,7 @@ class Attributes:
     def _calibrate(self, text: str) -> None:
         kind = values.one_of(CALIBRATIONS)(text)
         if kind in ("auto", "manual"):
-            self._radio.apply(replace(self._radio.settings, calib_mode=kind))
+            self._radio.change(lambda settings: replace(settings, calib_mode=kind))
         else:
             self._radio.calibrate(kind)
 

@@ -180,6 +180,11 @@ class Pluto:
                 raise IioError(errno.EBUSY)
             self._counts[device] = count
 
+    def change(self, change: Callable[[Settings], Settings]) -> None:
+        """Set some of it, and leave all else as it is by then: other clients set it, too."""
+        with self._lock:
+            self.apply(change(self.settings))
+
     def apply(self, settings: Settings) -> None:
         """Set the radio. An LO that moves far calibrates it, where that is automatic."""
         with self._lock:

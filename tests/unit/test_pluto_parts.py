@@ -1,6 +1,7 @@
 """The parts of a virtual Pluto that need no client."""
 
 import errno
+import threading
 
 import numpy as np
 import pytest
@@ -246,6 +247,25 @@ def test_noise_of_a_silent_air_has_the_level_of_the_front_end():
     variance = front_end.noise_var(30.72e6, 71.0) / 2 * 2**22 + 1 / 12
     assert codes.var(axis=0) == pytest.approx([variance, variance], rel=0.03)
     assert codes[:, 0].mean() == pytest.approx(front_end.rx_dc * 2**11, abs=0.1)
+
+
+def test_two_clients_that_set_different_things_at_once_both_get_their_way():
+    """A radio that is muted shall not be loud again because another client tuned it meanwhile."""
+    pluto, threads = Pluto(bands(), "a"), []
+
+    def mute():
+        pluto.attributes.write(PHY, "out_voltage0_hardwaregain", "-89.75")
+
+    def muted_meanwhile(settings):
+        threads.append(threading.Thread(target=mute))
+        threads[0].start()
+        threads[0].join(0.2)  # it has to wait
+        return settings.with_rx_lo(2.4e9)
+
+    pluto.change(muted_meanwhile)
+    threads[0].join()
+    assert pluto.settings.tx_gain_db == -89.75
+    assert pluto.settings.rx_lo_hz == pytest.approx(2.4e9, abs=3)
 
 
 def test_every_attribute_of_the_xml_can_be_read_and_there_are_no_others():
