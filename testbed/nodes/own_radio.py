@@ -53,20 +53,15 @@ class OwnRadio(Generic[R]):
             patience_s: in which one that went away is tried to be opened; else half of `answer_s`.
 
         Raises:
-            RadioError: it cannot be opened yet.
-            RadioGoneError: it could not for `rejoin_s`, or was opened and refuses the settings.
+            RadioError: it refuses the settings, or cannot be opened with them yet.
+            RadioGoneError: it could not for `rejoin_s`.
         """
-        was_closed = self._radio is None
-        patience_s = self._answer_s / 2 if patience_s is None else patience_s
-        radio = self._reopened(patience_s) if self._radio is None else self._radio
+        if self._radio is None:
+            return self._reopened(wanted, self._answer_s / 2 if patience_s is None else patience_s)
         if self._asked != wanted:  # what came of it may differ: gains have steps
-            try:
-                radio.configure(wanted)
-            except RadioError as error:
-                # One that was open before may do better when it is opened again.
-                raise (RadioGoneError(str(error)) if was_closed else error) from error
+            self._radio.configure(wanted)
             self._asked = wanted
-        return radio
+        return self._radio
 
     def close(self) -> None:
         """RF off, and what was still to be sent taken back."""
@@ -77,13 +72,15 @@ class OwnRadio(Generic[R]):
             except RadioError as error:  # which is why it is closed
                 _log.warning("radio, while it was closed: %s", error)
 
-    def _reopened(self, patience_s: float) -> R:
+    def _reopened(self, wanted: RadioSettings, patience_s: float) -> R:
         began_s = time.monotonic()
         self._gone_s = began_s if self._gone_s is None else self._gone_s
         while True:
             try:
-                self._radio = self._open()
+                self._radio = radio = self._open()
+                radio.configure(wanted)
             except RadioError as error:
+                self.close()  # what broke while it was set up may do better when opened again
                 now_s = time.monotonic()
                 if now_s - self._gone_s > self._rejoin_s:
                     raise RadioGoneError(str(error)) from error
@@ -91,5 +88,5 @@ class OwnRadio(Generic[R]):
                     raise
                 time.sleep(AGAIN_S)
             else:
-                self._gone_s = None
-                return self._radio
+                self._gone_s, self._asked = None, wanted
+                return radio

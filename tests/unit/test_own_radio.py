@@ -83,14 +83,38 @@ def test_one_that_is_gone_is_waited_for_and_lost_at_last(shelf):
     assert shelf.now_s == 130.25
 
 
-def test_settings_that_a_fresh_radio_refuses_are_the_end(shelf):
+def test_one_that_breaks_while_it_is_set_up_is_opened_again(shelf, monkeypatch):
+    own = OwnRadio(shelf.open, 10.0, 30.0)
+    own.close()
+    configure, breaks = LoopbackRadio.configure, iter([True, True, False])
+
+    def breaking(radio, wanted):
+        if next(breaks):
+            raise RadioError("the line broke again")
+        return configure(radio, wanted)
+
+    monkeypatch.setattr(LoopbackRadio, "configure", breaking)
+    assert own.ready(SETTINGS) is shelf.opened[3]
+    assert shelf.opened[3].settings == SETTINGS
+    for radio in shelf.opened[:3]:
+        with pytest.raises(RadioError, match="closed"):
+            radio.now()
+
+
+def test_settings_that_it_always_refuses_are_the_end(shelf):
     own = OwnRadio(shelf.open, 10.0, 30.0)
     never = RadioSettings(carrier_hz=1e12)
     with pytest.raises(RadioError) as error:
         own.ready(never)
     assert not isinstance(error.value, RadioGoneError)
     own.close()
-    with pytest.raises(RadioGoneError):
+    with pytest.raises(RadioError):  # as between calls, which shall not make it seem to be there
+        own.ready(never, patience_s=0)
+    for _ in range(6):
+        with pytest.raises(RadioError) as error:
+            own.ready(never)
+        assert not isinstance(error.value, RadioGoneError)
+    with pytest.raises(RadioGoneError, match="carrier"):
         own.ready(never)
 
 
