@@ -38,6 +38,7 @@ LOOPBACK_SHIFT = 4
 UNIFORMS = 1 << 16
 
 AGC_START_DB = 71.0
+MOST_DECISIONS = 100  # that lead from any gain to any other
 
 TILES = 32
 """Rendered tiles that are kept."""
@@ -80,6 +81,7 @@ class Receiver:
         self._version = bands.version
         self._agc_gain_db = AGC_START_DB
         self._agc_tile: tuple[int, float] | None = None
+        self._agc_end_s = 0.0
 
     def samples(self, span: Span[Tuning]) -> Samples:
         """A span as a client reads it, int16 [count, 2]."""
@@ -174,14 +176,25 @@ class Receiver:
     def _gains(
         self, tuning: Tuning, index: int, powers: npt.NDArray[np.float64]
     ) -> npt.NDArray[np.float64]:
-        """Gains of the pieces of a tile; each follows from the piece before it."""
+        """Gains of the pieces of a tile; each follows from the piece before it.
+
+        The control works on while nobody asks. What it met then is taken to be as loud as what the
+        tile begins with.
+        """
+        levels_db = [float(level) for level in 10 * np.log10(np.maximum(powers, 1e-30))]
+        rate_hz = tuning.place.rate_hz
         if self._agc_tile is None or self._agc_tile[0] != index:
-            self._agc_tile = (index, self._agc_gain_db)
+            gain_db = self._agc_gain_db
+            unheard = round((index * TILE / rate_hz - self._agc_end_s) * rate_hz / PIECE)
+            for _ in range(min(unheard, MOST_DECISIONS)):
+                gain_db = tuning.agc.next_gain(gain_db, levels_db[0])
+            self._agc_tile = (index, gain_db)
+            self._agc_end_s = (index + 1) * TILE / rate_hz
         gain_db = self._agc_tile[1]
         gains = np.empty(len(powers))
-        for k, level_db in enumerate(10 * np.log10(np.maximum(powers, 1e-30))):
+        for k, level_db in enumerate(levels_db):
             gains[k] = gain_db
-            gain_db = tuning.agc.next_gain(gain_db, float(level_db))
+            gain_db = tuning.agc.next_gain(gain_db, level_db)
         self._agc_gain_db = gain_db
         return gains
 

@@ -268,6 +268,22 @@ def test_two_clients_that_set_different_things_at_once_both_get_their_way():
     assert pluto.settings.rx_lo_hz == pytest.approx(2.4e9, abs=3)
 
 
+def test_automatic_gain_turns_also_while_nobody_reads():
+    air = bands("pluto-tcxo", loss_db=0.0)
+    sender, receiver = Pluto(air, "a"), Pluto(air, "b")
+    sender.attributes.write(PHY, "out_altvoltage1_TX_LO_frequency", "2400000000")
+    for tone in ("altvoltage0_TX1_I_F1", "altvoltage2_TX1_Q_F1"):
+        sender.attributes.write(DAC, f"out_{tone}_frequency", "1000000")
+        sender.attributes.write(DAC, f"out_{tone}_scale", "0.5")
+        sender.attributes.write(DAC, f"out_{tone}_raw", "1")
+    air.clock.wait_until(1.0)
+    # Half of full scale at -10 dB, of which 7 dBm leave the radio; 6 dBm are full scale.
+    assert -12 <= receiver.rx_gain_db() + 20 * np.log10(0.5) - 10 + (7 - 6) <= -10
+    sender.attributes.write(PHY, "out_altvoltage1_TX_LO_powerdown", "1")
+    air.clock.wait_until(2.0)
+    assert receiver.rx_gain_db() > 60
+
+
 def test_every_attribute_of_the_xml_can_be_read_and_there_are_no_others():
     pluto = Pluto(bands(), "a")
     known = {device: set() for device in (PHY, DAC, ADC)}
