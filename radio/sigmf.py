@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from radio.api import RadioError, RadioSettings
+from radio.json_object import JsonObject
 
 VERSION = "1.2.6"
 DATATYPE = "cf32_le"
@@ -173,13 +173,7 @@ def read_sigmf(meta: Path) -> SigmfFile:
     """
     if not meta.name.endswith(META_SUFFIX):
         raise RadioError(f"{meta}: a recording is opened by its {META_SUFFIX} file")
-    try:
-        document = json.loads(meta.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RadioError(f"{meta} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise RadioError(f"{meta} holds broken JSON: {error}") from error
-    root = _Keys(meta, "", document)
+    root = JsonObject.read(meta)
     whole = root.object("global")
     whole.require("core:datatype", DATATYPE)
     whole.require("core:num_channels", 1, 1)
@@ -195,7 +189,7 @@ def read_sigmf(meta: Path) -> SigmfFile:
     segments = _segments(root, rate, samples)
     with data.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha512").hexdigest()
-    if whole.read("core:sha512", str, digest).lower() != digest:
+    if whole.value("core:sha512", str, digest).lower() != digest:
         raise RadioError(f"{meta}: global.core:sha512 is not that of {data.name}: it was changed")
     return SigmfFile(
         data=data,
@@ -210,11 +204,11 @@ def read_sigmf(meta: Path) -> SigmfFile:
     )
 
 
-def _segments(root: _Keys, rate: float, samples: int) -> tuple[Segment, ...]:
+def _segments(root: JsonObject, rate: float, samples: int) -> tuple[Segment, ...]:
     """The capture segments, checked against each other and the samples there are."""
     captures = root.objects("captures")
     if not captures:
-        raise RadioError(f"{root.meta}: captures is empty; nothing was recorded")
+        raise RadioError(f"{root.file}: captures is empty; nothing was recorded")
     starts = [*(keys.index("core:sample_start") for keys in captures), samples]
     segments: list[Segment] = []
     for keys, start, end in zip(captures, starts[:-1], starts[1:], strict=True):
@@ -244,46 +238,3 @@ def _segments(root: _Keys, rate: float, samples: int) -> tuple[Segment, ...]:
             )
         segments.append(segment)
     return tuple(segments)
-
-
-class _Keys:
-    """One JSON object, read key by key with errors that name the file and the key."""
-
-    def __init__(self, meta: Path, where: str, values: object) -> None:
-        if not isinstance(values, dict):
-            raise RadioError(f"{meta}: {where or 'the file'} should be a JSON object")
-        self.meta, self.where, self.values = meta, where, values
-
-    def place(self, key: str) -> str:
-        return f"{self.meta}: {self.where}.{key}" if self.where else f"{self.meta}: {key}"
-
-    def read(self, key: str, kind: type[Any] | tuple[type[Any], ...], default: Any = None) -> Any:
-        value = self.values.get(key, default)
-        if value is None:
-            raise RadioError(f"{self.place(key)} is missing")
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise RadioError(f"{self.place(key)} should not be {value!r}")
-        return value
-
-    def number(self, key: str, default: float | None = None) -> float:
-        value = float(self.read(key, (int, float), default))
-        if not math.isfinite(value):  # JSON has no such number, but its reader takes one
-            raise RadioError(f"{self.place(key)} should be finite, not {value}")
-        return value
-
-    def index(self, key: str, default: int | None = None) -> int:
-        value: int = self.read(key, int, default)
-        if value < 0:
-            raise RadioError(f"{self.place(key)} should be 0 or more, not {value}")
-        return value
-
-    def require(self, key: str, only: str | int, default: int | None = None) -> None:
-        if (found := self.read(key, type(only), default)) != only:
-            raise RadioError(f"{self.place(key)} is {found!r}; only {only!r} can be read")
-
-    def object(self, key: str) -> _Keys:
-        return _Keys(self.meta, key, self.read(key, dict))
-
-    def objects(self, key: str, default: list[Any] | None = None) -> list[_Keys]:
-        values = self.read(key, list, default)
-        return [_Keys(self.meta, f"{key}[{i}]", value) for i, value in enumerate(values)]
