@@ -8,7 +8,13 @@ superposition stays proportional to the wanted sum:
 - ``truncated_inversion`` (Zhu, Wang and Huang, "Broadband Analog Aggregation for Low-Latency
   Federated Edge Learning", IEEE TWC 2020): p_i = 1/h_i, silent where |h_i| is below a threshold.
   All weights are 1; the server divides by the number of devices that are not silent.
+  The threshold is given, or the one of least aggregation error in the round (`AUTO`).
 - ``full_inversion``: the same with only a dead channel silent; the weakest device sets the scale.
+- ``capped_inversion`` (Cao, Zhu, Xu and Huang, "Optimized Power Control for Over-the-Air
+  Computation in Fading Channels", IEEE TWC 2020): p_i = 1/h_i as far as the limit goes. Who is too
+  weak for the scale sends with all it has; the scale is that of least aggregation error.
+
+`fl_core.aggregation` has the error and what makes it least.
 """
 
 from __future__ import annotations
@@ -16,15 +22,23 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from fl_core.aggregation import least_error_scale, least_error_threshold
+
 ComplexArray = npt.NDArray[np.complexfloating]
 RealArray = npt.NDArray[np.float64]
 
-POLICIES: Sequence[str] = ("phase_only", "truncated_inversion", "full_inversion")
+POLICIES: Sequence[str] = (
+    "phase_only",
+    "truncated_inversion",
+    "full_inversion",
+    "capped_inversion",
+)
+AUTO: Final = "auto"  # threshold: of least aggregation error
 
 
 @dataclass(frozen=True)
@@ -75,16 +89,20 @@ class PowerPlan:
 class PowerPolicy(Protocol):
     """Chooses precoders from estimated channels, and the largest scale that the limit permits."""
 
-    def plan(self, gains: ComplexArray, energies: npt.ArrayLike, num_symbols: int) -> PowerPlan:
+    def plan(
+        self, gains: ComplexArray, energies: npt.ArrayLike, num_symbols: int, noise_var: float
+    ) -> PowerPlan:
         """Plan a round so that ||x_i||^2 / M <= limit for every device.
 
         Args:
             gains: estimated channel of each device, complex [r].
             energies: ||s_i||^2 of each device, [r], the one scalar it reports.
             num_symbols: M, channel uses of the round.
+            noise_var: sigma^2 of the receiver per symbol, as far as it is known.
 
         Raises:
-            ValueError: shapes differ, a value is not finite, an energy is negative, or M < 1.
+            ValueError: shapes differ, a value is not finite, an energy or the noise is negative,
+                or M < 1.
         """
 
 
@@ -101,9 +119,11 @@ class PhaseOnly:
     def __post_init__(self) -> None:
         _require_limit(self.limit)
 
-    def plan(self, gains: ComplexArray, energies: npt.ArrayLike, num_symbols: int) -> PowerPlan:
+    def plan(
+        self, gains: ComplexArray, energies: npt.ArrayLike, num_symbols: int, noise_var: float
+    ) -> PowerPlan:
         """As `PowerPolicy.plan`; nobody is silent, a dead channel counts with weight 0."""
-        reported = _checked_energies(gains, energies, num_symbols)
+        reported = _checked_energies(gains, energies, num_symbols, noise_var)
         precoders = np.exp(-1j * np.angle(gains.astype(np.complex128)))
         scale = _largest_scale(precoders, reported, self.limit * num_symbols)
         return PowerPlan(precoders, scale, np.ones(gains.shape, np.bool_), inverts=False)
@@ -116,35 +136,68 @@ class Inversion:
     Attributes:
         limit: P, permitted mean power per symbol.
         threshold: amplitude |h| at and below which a device is silent; 0 inverts every channel
-            that is not dead.
+            that is not dead, `AUTO` chooses anew each round.
     """
 
     limit: float
-    threshold: float = 0.0
+    threshold: float | Literal["auto"] = 0.0
 
     def __post_init__(self) -> None:
         _require_limit(self.limit)
-        if not 0 <= self.threshold < math.inf:
+        if self.threshold != AUTO and not 0 <= self.threshold < math.inf:
             raise ValueError(f"threshold must be an amplitude >= 0, not {self.threshold}")
 
-    def plan(self, gains: ComplexArray, energies: npt.ArrayLike, num_symbols: int) -> PowerPlan:
+    def plan(
+        self, gains: ComplexArray, energies: npt.ArrayLike, num_symbols: int, noise_var: float
+    ) -> PowerPlan:
         """As `PowerPolicy.plan`."""
-        reported = _checked_energies(gains, energies, num_symbols)
+        reported = _checked_energies(gains, energies, num_symbols, noise_var)
         channel = gains.astype(np.complex128)
-        active = np.abs(channel) > self.threshold
-        precoders = np.zeros_like(channel)
-        np.divide(1.0, channel, out=precoders, where=active)
+        amplitudes, threshold = np.abs(channel), self.threshold
+        if threshold == AUTO:
+            threshold = least_error_threshold(amplitudes, reported, noise_var / self.limit)
+        active = amplitudes > threshold
+        precoders = _inverse(channel, active)
         scale = _largest_scale(precoders, reported, self.limit * num_symbols)
         return PowerPlan(precoders, scale, active, inverts=True)
 
 
-def build_policy(name: str, limit: float, threshold: float = 0.0) -> PowerPolicy:
+@dataclass(frozen=True)
+class CappedInversion:
+    """Undoes phase and amplitude of every channel as far as the limit goes.
+
+    Attributes:
+        limit: P, permitted mean power per symbol.
+    """
+
+    limit: float
+
+    def __post_init__(self) -> None:
+        _require_limit(self.limit)
+
+    def plan(
+        self, gains: ComplexArray, energies: npt.ArrayLike, num_symbols: int, noise_var: float
+    ) -> PowerPlan:
+        """As `PowerPolicy.plan`; only a dead channel is silent, a weak one has a smaller weight."""
+        reported = _checked_energies(gains, energies, num_symbols, noise_var)
+        channel, budget = gains.astype(np.complex128), self.limit * num_symbols
+        amplitudes = np.abs(channel)
+        active = amplitudes > 0
+        scale = least_error_scale(amplitudes, reported, budget, num_symbols * noise_var)
+        # The weight that a device reaches with all its power is above 1 where it has to spare.
+        wanted, reached = scale * np.sqrt(reported), math.sqrt(budget) * amplitudes
+        weights = np.ones_like(amplitudes)
+        np.divide(reached, wanted, out=weights, where=wanted > reached)
+        return PowerPlan(weights * _inverse(channel, active), scale, active, inverts=True)
+
+
+def build_policy(name: str, limit: float, threshold: float | Literal["auto"] = 0.0) -> PowerPolicy:
     """The policy of this name, one of `POLICIES`.
 
     Args:
         name: see the module's docstring.
         limit: P, permitted mean power per symbol, > 0.
-        threshold: of `truncated_inversion`, an amplitude; the others ignore it.
+        threshold: of `truncated_inversion`, an amplitude or `AUTO`; the others ignore it.
     """
     if name == "phase_only":
         return PhaseOnly(limit)
@@ -152,7 +205,18 @@ def build_policy(name: str, limit: float, threshold: float = 0.0) -> PowerPolicy
         return Inversion(limit, threshold)
     if name == "full_inversion":
         return Inversion(limit)
+    if name == "capped_inversion":
+        return CappedInversion(limit)
     raise ValueError(f"no power policy {name!r}; there are {', '.join(POLICIES)}")
+
+
+def _inverse(
+    channel: npt.NDArray[np.complex128], active: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.complex128]:
+    """1/h_i of the active devices, 0 of the others."""
+    precoders = np.zeros_like(channel)
+    np.divide(1.0, channel, out=precoders, where=active)
+    return precoders
 
 
 def _largest_scale(
@@ -163,7 +227,9 @@ def _largest_scale(
     return math.sqrt(budget) / loudest if loudest > 0 else 0.0
 
 
-def _checked_energies(gains: ComplexArray, energies: npt.ArrayLike, num_symbols: int) -> RealArray:
+def _checked_energies(
+    gains: ComplexArray, energies: npt.ArrayLike, num_symbols: int, noise_var: float
+) -> RealArray:
     reported: RealArray = np.asarray(energies, np.float64)
     if gains.ndim != 1 or reported.shape != gains.shape:
         raise ValueError(f"expected one energy a gain, got {reported.shape} for {gains.shape}")
@@ -171,6 +237,8 @@ def _checked_energies(gains: ComplexArray, energies: npt.ArrayLike, num_symbols:
         raise ValueError("gains must be finite and energies finite and >= 0")
     if num_symbols < 1:
         raise ValueError(f"num_symbols must be at least 1, not {num_symbols}")
+    if not 0 <= noise_var < math.inf:
+        raise ValueError(f"noise_var must be finite and >= 0, not {noise_var}")
     return reported
 
 

@@ -154,7 +154,7 @@ class OverTheAir:
 
         gains = self.uplink.sound(round_index, devices)
         energies = np.array([energy(one) for one in symbols])
-        plan = self.policy.plan(gains, energies, self.num_symbols)
+        plan = self.policy.plan(gains, energies, self.num_symbols, self.uplink.noise_var)
         sent = plan.precode(symbols)
         reception = self.uplink.transmit(round_index, devices, sent)
         lap("air")

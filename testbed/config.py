@@ -11,9 +11,17 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    model_validator,
+)
 
 from fl_core.errors import InputError
+from fl_core.power import AUTO
 
 MOST_ON_AIR = 100  # devices; each needs two of the 200 carriers for its pilots
 
@@ -26,8 +34,16 @@ def _level(value: float) -> float:
     return value
 
 
+def _threshold(value: object) -> float | Literal["auto"]:
+    if value == AUTO:
+        return AUTO
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ValueError(f"should be an amplitude |h| of 0 or more, or {AUTO}, got {value!r}")
+    return float(value)
+
+
 PositiveInt = Annotated[int, Field(ge=1)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Threshold = Annotated[float | Literal["auto"], PlainValidator(_threshold)]
 Spread = Annotated[float, Field(ge=0, le=60)]  # of levels in dB, or of phases in degrees
 Decibels = Annotated[float, Field(ge=-200, le=200)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -125,9 +141,11 @@ class CompressionConfig(Section):
 class PowerConfig(Section):
     """Power control at the devices."""
 
-    policy: Literal["phase_only", "truncated_inversion", "full_inversion"] = "phase_only"
+    policy: Literal["phase_only", "truncated_inversion", "full_inversion", "capped_inversion"] = (
+        "phase_only"
+    )
     limit: Annotated[float, Field(ge=1e-9, le=1e9)] = 1.0  # P per symbol; SNR is relative to it
-    threshold: NonNegative = 0.3  # |h| below which truncated_inversion is silent
+    threshold: Threshold = 0.3  # |h| below which truncated_inversion is silent; auto: each round's
 
 
 class ChannelConfig(Section):

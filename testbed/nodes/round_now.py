@@ -121,7 +121,7 @@ class RoundNow:
         if self.leg == 0:
             energies = [self.updates[i].energy for i in self.slots]
             gains = soundings.gains.astype(np.complex64)
-            power = brief.policy.plan(gains, energies, brief.num_symbols)
+            power = brief.policy.plan(gains, energies, brief.num_symbols, soundings.noise_var)
             now = replace(self, soundings=soundings, power=power)
         heard = {i for i, ok in zip(self.slots, soundings.heard, strict=True) if ok}
         return replace(

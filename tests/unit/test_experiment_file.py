@@ -45,10 +45,23 @@ def test_unknown_key_without_neighbour_lists_the_valid_ones():
         ({"channel": 3}, "channel"),
         ({"name": "../up"}, "name"),
         ({"learner": {"meta_lr": 0}}, "learner.meta_lr"),
+        ({"power": {"threshold": "aut"}}, "power.threshold: should be an amplitude"),
+        ({"power": {"threshold": -0.1}}, "power.threshold: should be an amplitude"),
+        ({"power": {"threshold": float("inf")}}, "or auto, got inf"),
+        ({"power": {"threshold": True}}, "or auto, got True"),
+        ({"power": {"policy": "caped_inversion"}}, "did you mean capped_inversion?"),
     ],
 )
 def test_wrong_values_name_their_key(settings, fragment):
     fails(settings, fragment)
+
+
+@pytest.mark.parametrize(("written", "meant"), [("auto", "auto"), ("0", 0.0), ("0.5", 0.5)])
+def test_a_threshold_is_a_number_or_auto_and_stays_so_in_a_file(written, meant):
+    config = read("demo").config([f"power.threshold={written}"])
+    assert config.power.threshold == meant
+    again = validated(yaml.safe_load(yaml.safe_dump(config.model_dump(mode="json"))), "again")
+    assert again == config
 
 
 def test_every_mistake_is_named_at_once():
