@@ -66,13 +66,17 @@ def streaming(uri, options=OPTIONS):
 
 def broken(radio):
     """Why a radio no longer works: what all that it does says."""
-    with pytest.raises(RadioError) as failed:
-        for _ in range(200):
+    for _ in range(200):
+        try:
             radio.receive(5000)
-    with pytest.raises(RadioError) as again:
-        radio.transmit(np.ones(10, np.complex64))
-    assert str(again.value) == str(failed.value)
-    return str(failed.value)
+        except RadioError as failed:
+            # A capture may be given up on a busy machine, and then the radio goes on.
+            try:
+                radio.transmit(np.ones(10, np.complex64))
+            except RadioError as again:
+                if str(again) == str(failed):
+                    return str(failed)
+    raise AssertionError("the radio goes on")
 
 
 def require_gone(radio):

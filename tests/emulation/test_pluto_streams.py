@@ -45,10 +45,11 @@ def test_digital_loopback_of_a_cyclic_buffer_loses_no_sample(opened, cabled, lis
 def test_successive_buffers_follow_without_a_gap(pluto):
     pluto.loopback = 1
     pluto.tx_cyclic_buffer = True
-    pluto.rx_buffer_size = 1000
+    pluto.sample_rate = 1_000_000  # a busy machine may let it wait for 65 ms: four buffers
+    pluto.rx_buffer_size = 2**14
     pluto.tx(ramp())
     buffers = np.concatenate([pluto.rx() for _ in range(20)]).real
-    buffers = buffers[5000:]
+    buffers = buffers[5 * 2**14 :]
     assert set(np.diff(buffers)) <= {1.0, 1.0 - 2**11}
 
 
