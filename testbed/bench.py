@@ -8,12 +8,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
+
+import numpy.typing as npt
 
 from fl_core.uplink import Uplink
 from sim_fallback.symbol_uplink import SymbolUplink
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+class Memory(Protocol):
+    """What a bench carries from round to round, for the checkpoint."""
+
+    def saved(self) -> Arrays:
+        """By name."""
+
+    def restore(self, load: Callable[[str], npt.NDArray[Any]]) -> None:
+        """Go on from what was saved, loaded by name."""
+
+
+class NoMemory:
+    """Of a bench that carries nothing."""
+
+    def saved(self) -> Arrays:
+        """Nothing."""
+        return {}
+
+    def restore(self, load: Callable[[str], npt.NDArray[Any]]) -> None:
+        """Nothing is needed."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +48,12 @@ class Bench:
     Attributes:
         uplink: the air.
         round: entered around the round of this index.
+        memory: from round to round.
     """
 
     uplink: Uplink
     round: Callable[[int], AbstractContextManager[None]]
+    memory: Memory = field(default_factory=NoMemory)
 
 
 class ClosedBench(Protocol):

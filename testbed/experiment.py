@@ -115,14 +115,15 @@ class Experiment:
         # a run over nodes gives the same bytes.
         together = 1 if config.uplink == "iq" else DEVICES_PER_CHUNK
         with folder.held():
-            state = folder.resume() if resume else None
+            before = folder.resume() if resume else None
             folder.create(self.dim)
-            if state is None:
-                state = self.initial_state()
             with (
                 Workers(self.desk, config.workers, config.devices.num_active, together) as workers,
                 self.bench.open(path) as bench,
             ):
+                if before is not None:
+                    bench.memory.restore(folder.checkpointed)
+                state = self.initial_state() if before is None else before
                 return self._run(folder, state, workers, bench, watch, stop)
 
     def build_scheme(self, bench: Bench) -> Scheme | None:
@@ -145,7 +146,7 @@ class Experiment:
             self.evaluate(folder, state, workers, watch, config.evaluation.tasks)
         while state.round_index < rounds:
             if stop():
-                folder.save(state)
+                folder.save(state, **bench.memory.saved())
                 return Outcome(folder.path, complete=False)
             assert scheme is not None
             with bench.round(state.round_index):
@@ -154,8 +155,8 @@ class Experiment:
             if done < rounds and done % every == 0:
                 self.evaluate(folder, state, workers, watch, config.evaluation.tasks)
             if done < rounds and done % config.checkpoint_every == 0:
-                folder.save(state)
-        folder.save(state)
+                folder.save(state, **bench.memory.saved())
+        folder.save(state, **bench.memory.saved())
         summary = self.finish(folder, state, workers, watch)
         return Outcome(folder.path, complete=True, summary=summary)
 

@@ -147,6 +147,18 @@ class RunFolder:
         self._truncate(state.round_index)
         return state
 
+    def checkpointed(self, name: str) -> npt.NDArray[Any]:
+        """One of the arrays that only some runs have; InputError where this one has none."""
+        path = self.path / "checkpoint.npz"
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
+                array: npt.NDArray[Any] = data[name]
+                return array
+        except DAMAGED as error:
+            raise InputError(
+                f"{path}: holds no {name}; another kind of run was begun here"
+            ) from error
+
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write the summary, which marks the run complete."""
         write_atomically(self.path / "summary.json", _json(summary))
@@ -229,16 +241,6 @@ def load_checkpoint(path: Path) -> tuple[RoundState, str]:
         raise InputError(
             f"{path}: the checkpoint is damaged ({error}); delete it to start the run again"
         ) from error
-
-
-def load_array(path: Path, name: str) -> npt.NDArray[Any]:
-    """One of the arrays that only some runs have; InputError when this checkpoint has none."""
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
-            array: npt.NDArray[Any] = data[name]
-            return array
-    except DAMAGED as error:
-        raise InputError(f"{path}: holds no {name}; another kind of run was begun here") from error
 
 
 def as_yaml(config: ExperimentConfig) -> str:

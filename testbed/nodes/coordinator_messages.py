@@ -21,6 +21,7 @@ Devices = Annotated[npt.NDArray[np.int64], Array("int64", "r", 0, 2**31 - 1)]
 Reason = Annotated[str, Text(500)]
 Legs = Annotated[int, Whole(0, 9999)]
 Scale = Annotated[float, Real(0)]
+GainDb = Annotated[float, Real(-200, 200)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +81,19 @@ class Mark(Body):
     leg: Legs
     devices: Devices
     ahead: Samples
+
+
+@dataclass(frozen=True, eq=False)
+class SetGain(Body):
+    """The transmit gain of a device in the call that follows. Nothing comes back.
+
+    Attributes:
+        call: which call of the round.
+        tx_gain_db: to be set with `Mark`; that of the bench where nobody names another.
+    """
+
+    call: Call
+    tx_gain_db: GainDb
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,7 +258,9 @@ class Recover(Body):
     scale: Annotated[float, Real(float(np.finfo(np.float64).tiny))]
 
 
-TO_DEVICE = frozenset({Welcome, Refused, Params, Mark, Listen, Sound, Grant, Send, Ack, Stop})
+TO_DEVICE = frozenset(
+    {Welcome, Refused, Params, SetGain, Mark, Listen, Sound, Grant, Send, Ack, Stop}
+)
 TO_RECEIVER = frozenset(
     {Welcome, Refused, Begin, SendBeacon, SendSync, HearSoundings, HearBurst, Recover, Ack, Stop}
 )

@@ -38,7 +38,6 @@ from testbed.run_folder import (
     RunFolder,
     as_yaml,
     config_hash,
-    load_array,
     write_atomically,
 )
 from testbed.schemes import policy_of
@@ -246,7 +245,7 @@ def first_state(
     if state is None:
         none = np.full(experiment.config.devices.num_devices, -1, np.int64)
         return experiment.initial_state(), none
-    return state, load_array(folder.path / "checkpoint.npz", "last_applied")
+    return state, folder.checkpointed("last_applied")
 
 
 def run_id(folder: Path, name: str) -> str:

@@ -18,6 +18,7 @@ from testbed.nodes.coordinator_messages import (
     Params,
     Refused,
     Send,
+    SetGain,
     Sound,
     Stop,
     Welcome,
@@ -62,6 +63,7 @@ class OnAir:
 
     told: Mark | Listen | Sound | Send
     grant: Grant | None = None
+    gain: SetGain | None = None
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,7 @@ class DeviceState:
         call: under way.
         marked: last call of the round that was marked; a beacon of its is not to come again.
         grant: of the call.
+        gain: of the call that comes next, or under way.
         since_s: since when there has been no coordinator, or no answer.
         leaving_s: when the run ended, while the last update is to be settled.
         farewell: why it ended.
@@ -167,6 +170,7 @@ class DeviceState:
     call: int | None = None
     marked: int = -1
     grant: Grant | None = None
+    gain: SetGain | None = None
     joined: bool = False
     since_s: float = field(default=-1.0)
     leaving_s: float | None = None
@@ -242,7 +246,13 @@ def _told(state: DeviceState, message: Message, now_s: float) -> Stepped:
             return state, []  # overtaken by those of a later round
         case Params(devices=devices):
             state = replace(
-                state, round=round_index, call=None, marked=-1, grant=None, waiting=None
+                state,
+                round=round_index,
+                call=None,
+                marked=-1,
+                grant=None,
+                gain=None,
+                waiting=None,
             )
             if state.device not in devices or round_index <= state.settled:
                 return state, [Mute()]
@@ -263,7 +273,11 @@ def _told(state: DeviceState, message: Message, now_s: float) -> Stepped:
         return state, []
     match body:
         case Mark(call=call) if call > state.marked:
-            return replace(state, call=call, marked=call, grant=None), [OnAir(body)]
+            gain = state.gain if state.gain and state.gain.call == call else None
+            state = replace(state, call=call, marked=call, grant=None)
+            return state, [OnAir(body, gain=gain)]
+        case SetGain(call=call) if call > state.marked:
+            return replace(state, gain=body), []
         case Grant(call=call) if call == state.call:
             return replace(state, grant=body), []
         case Listen(call=call) | Sound(call=call) if call == state.call:

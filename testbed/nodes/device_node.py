@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,13 @@ from fl_core.power import PowerPlan
 from fl_core.round import OverTheAir
 from fl_core.sparsifier import sparsify
 from fl_core.streams import stream
-from radio.api import Radio, RadioError
+from radio.api import Radio, RadioError, RadioSettings
 from testbed.bench_config import BenchConfig
 from testbed.experiment import DIVERGED_ABOVE, Experiment
 from testbed.experiment_file import validated
 from testbed.nodes import device
 from testbed.nodes.air_plan import AirPlan
-from testbed.nodes.coordinator_messages import Grant, Listen, Mark, Send, Sound
+from testbed.nodes.coordinator_messages import Grant, Listen, Mark, Send, SetGain, Sound
 from testbed.nodes.device_messages import Armed, Heard, Marked, Report
 from testbed.nodes.member import Mute, Say, Unfit
 from testbed.nodes.memory import MemoryFile
@@ -59,6 +60,7 @@ class DeviceNode:
         waits = bench.deadlines
         self._radio = OwnRadio(open_radio, waits.answer_s, waits.rejoin_s)
         self._job: Job | None = None
+        self._settings = RadioSettings()
         self._call: CallOnAir | None = None
 
     @property
@@ -81,8 +83,8 @@ class DeviceNode:
             case Mute():
                 self._call = None
                 return None
-            case device.OnAir(told, grant):
-                return self._on_air(told, grant)
+            case device.OnAir(told, grant, gain):
+                return self._on_air(told, grant, gain)
             case device.MakeReady():
                 return self._make_ready()
         assert self._job is not None
@@ -91,6 +93,7 @@ class DeviceNode:
     def _prepare(self, run: str, config: str, number: int) -> device.Prepared | Unfit:
         try:
             self._job = Job(run, config, number, self._bench, self._state)
+            self._settings = self._job.plan.settings
         except (InputError, OSError) as error:
             return Unfit(str(error))
         owed = self._job.memory.owed
@@ -101,17 +104,19 @@ class DeviceNode:
     def _make_ready(self) -> None:
         assert self._job is not None
         try:
-            self._radio.ready(self._job.plan.settings, patience_s=0)
+            self._radio.ready(self._settings, patience_s=0)
         except RadioError as error:  # the next call tries again, and says what comes of it
             _log.warning("radio: %s", error)
 
     def _on_air(
-        self, told: Mark | Listen | Sound | Send, grant: Grant | None
+        self, told: Mark | Listen | Sound | Send, grant: Grant | None, gain: SetGain | None
     ) -> device.Done | device.RadioRefused:
         assert self._job is not None
         try:
             if isinstance(told, Mark):
-                radio = self._radio.ready(self._job.plan.settings)
+                if gain is not None:
+                    self._settings = replace(self._settings, tx_gain_db=gain.tx_gain_db)
+                radio = self._radio.ready(self._settings)
                 self._call = CallOnAir(self._job, radio, told)
             assert self._call is not None
             return device.Done(told.call, self._call.do(told, grant))

@@ -14,7 +14,7 @@ from stepping import (
     sound,
 )
 
-from testbed.nodes.coordinator_messages import Ack, Refused, Stop, Welcome
+from testbed.nodes.coordinator_messages import Ack, Refused, SetGain, Stop, Welcome
 from testbed.nodes.device import (
     Compute,
     Computed,
@@ -58,6 +58,17 @@ def computed(round_index=0):
     assert node.told(params(), round_index) == [Mute(), Compute(round_index, params())]
     assert node(Computed(round_index, 2.0, 0.5)) == [Say(Ready(2.0, 0.5), RUN, round_index)]
     return node
+
+
+def test_a_gain_is_set_with_the_mark_of_its_call_and_no_other():
+    node, gain = computed(), SetGain(0, -12.5)
+    assert node.told(gain) == []
+    assert node.told(mark()) == [OnAir(mark(), gain=gain)]
+    assert node.told(SetGain(0, -99.0)) == []  # of a call that was marked already
+    assert node.told(beacon()) == [OnAir(beacon())]
+    assert node.told(mark(call=1)) == [OnAir(mark(call=1))]
+    assert node.told(SetGain(3, -99.0)) == []
+    assert node.told(mark(call=2)) == [OnAir(mark(call=2))]
 
 
 def granted():
