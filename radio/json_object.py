@@ -32,9 +32,16 @@ class JsonObject:
     def read(cls, file: Path, error: type[Exception] = RadioError) -> JsonObject:
         """The root of a file; `error` where it cannot be read or holds no JSON object."""
         try:
-            document = json.loads(file.read_text(encoding="utf-8"))
+            content = file.read_bytes()
         except OSError as problem:
             raise error(f"{file} cannot be read: {problem.strerror}") from problem
+        return cls.parse(file, content, error)
+
+    @classmethod
+    def parse(cls, file: Path, content: bytes, error: type[Exception] = RadioError) -> JsonObject:
+        """The root of what was read from a file; `error` where it holds no JSON object."""
+        try:
+            document = json.loads(content.decode())
         except (ValueError, RecursionError) as problem:  # or brackets within brackets
             raise error(f"{file} holds broken JSON: {problem}") from problem
         return cls(file, "", document, error)

@@ -30,6 +30,7 @@ import yaml
 
 from fl_core.errors import InputError
 from fl_core.round import RoundState
+from radio.whole_file import remove_unfinished, write_atomically
 from testbed.config import ExperimentConfig
 
 CELL_FILE, LOG_FILE = "experiment.yaml", "cell.log"  # what a sweep leaves in a cell
@@ -263,33 +264,6 @@ def git_revision() -> str | None:
     except FileNotFoundError:
         return None
     return done.stdout.strip() or None
-
-
-def write_atomically(path: Path, content: bytes, lasting: bool = True) -> None:
-    """Write through a temporary file, so that the path holds the old bytes or all the new ones.
-
-    Args:
-        path: to be replaced.
-        content: all of it.
-        lasting: wait until it is on the disk, where it outlives the machine's power; what is only
-            looked at need not be.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            if lasting:
-                file.flush()
-                os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def remove_unfinished(path: Path) -> None:
-    """Remove what processes left that were killed while they wrote this file."""
-    for left in path.parent.glob(f".{path.name}.*"):
-        left.unlink(missing_ok=True)
 
 
 def _json(value: Mapping[str, Any]) -> bytes:

@@ -17,6 +17,7 @@ import numpy as np
 from fl_core.errors import InputError
 from fl_core.round import RoundState
 from radio.api import Radio, RadioError
+from radio.whole_file import write_atomically
 from testbed.bench_file import BenchFile
 from testbed.experiment import Experiment, Progress, Watch
 from testbed.nodes.air_plan import AirPlan
@@ -38,7 +39,6 @@ from testbed.run_folder import (
     RunFolder,
     as_yaml,
     config_hash,
-    write_atomically,
 )
 from testbed.schemes import policy_of
 from testbed.workers import Workers

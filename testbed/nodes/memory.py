@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fl_core.errors import InputError
-from testbed.run_folder import DAMAGED, remove_unfinished, write_atomically
+from radio.whole_file import remove_unfinished, write_atomically
+from testbed.run_folder import DAMAGED
 
 Vector = npt.NDArray[np.float32]
 

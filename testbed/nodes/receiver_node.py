@@ -18,6 +18,7 @@ from fl_core.round import OverTheAir, received_snr
 from radio.api import Radio, RadioError, TxReport
 from radio.recording import RecordingRadio
 from radio.waveform.preamble import Preamble
+from radio.whole_file import write_atomically
 from testbed.bench_config import BenchConfig
 from testbed.experiment import Experiment
 from testbed.experiment_file import validated
@@ -41,7 +42,7 @@ from testbed.on_air.receiver import Receiver, Sounding, Superposition
 from testbed.on_air.recordings import annotate, recording_path
 from testbed.on_air.timeline import Timeline
 from testbed.on_air.uplink import DeviceArray
-from testbed.run_folder import config_hash, write_atomically
+from testbed.run_folder import config_hash
 from testbed.schemes import build_scheme, symbol_uplink
 from testbed.yaml_file import parse_yaml
 
