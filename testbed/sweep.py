@@ -18,10 +18,11 @@ from typing import Any, Literal
 from rich.console import Console
 
 from fl_core.errors import InputError
+from radio.whole_file import write_atomically
 from testbed import experiment_file
 from testbed.config import ExperimentConfig
 from testbed.experiment import Experiment
-from testbed.run_folder import CELL_FILE, LOG_FILE, as_yaml, config_hash, write_atomically
+from testbed.run_folder import CELL_FILE, LOG_FILE, as_yaml, config_hash
 from testbed.runs import stop_after_round
 
 SWEEP_FILE = "sweep.json"

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from radio.whole_file import write_atomically
 from testbed.on_air.uplink import RoundOnAir
-from testbed.run_folder import write_atomically
 
 POINTS = 4000  # of the constellation
 
