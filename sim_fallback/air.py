@@ -21,7 +21,7 @@ from sim_fallback.front_end import Cause
 from sim_fallback.ledger import Burst, Ledger
 from sim_fallback.path import Path
 from sim_fallback.presets import Equipment
-from sim_fallback.render import TILE, Link, Times, sample_at, true_time_at_s
+from sim_fallback.render import TILE, Link, Times, noise_drift_db, sample_at, true_time_at_s
 
 if TYPE_CHECKING:
     from sim_fallback.sim_radio import SimRadio
@@ -268,9 +268,9 @@ class Air:
         if incident is None:
             incident = np.zeros(TILE, np.complex64)
         incident *= np.float32(10 ** (rx_gain_db / 20))
-        return listener.front_end.received(
-            incident, listener.key, index * TILE, scene.sample_rate_hz, rx_gain_db
-        )
+        rate_hz = scene.sample_rate_hz
+        gain_db = rx_gain_db + noise_drift_db(listener, index, rate_hz)
+        return listener.front_end.received(incident, listener.key, index * TILE, rate_hz, gain_db)
 
     def bursts(self, name: str, index: int) -> tuple[Burst, ...]:
         """All that decides what arrives at a radio in a tile, but for a few samples too many.

@@ -64,7 +64,7 @@ class IQImbalance:
             parts[1:] -= crossed[:-1]
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=64)
 def _weights(imbalance: IQImbalance) -> tuple[FloatArray, FloatArray]:
     """Of I, Q, I, Q, ... in what they are themselves and in what comes next, [2 PIECE] each.
 
@@ -98,6 +98,10 @@ class FrontEnd:
         tx_iq, rx_iq: imbalance of the mixers; None for balanced ones.
         tx_dc, rx_dc: LO leakage and DC offset, in units of full scale.
         tx_phase_noise, rx_phase_noise: of the two synthesizers.
+        tx_delay, rx_delay: group delays of both directions in samples of the radio, >= 0. They
+            are applied where the path is rendered.
+        tx_gain_db_per_k, rx_gain_db_per_k: what the gains add for each K of warmth; see
+            `presets.Equipment`. Applied there, too.
         turnaround_s: from the last sample of a capture until an answer can be on the air.
         clips: whether I and Q end at full scale.
     """
@@ -114,11 +118,20 @@ class FrontEnd:
     rx_dc: complex = 0.0
     tx_phase_noise: PhaseNoise = NO_PHASE_NOISE
     rx_phase_noise: PhaseNoise = NO_PHASE_NOISE
+    tx_delay: float = 0.0
+    rx_delay: float = 0.0
+    tx_gain_db_per_k: float = 0.0
+    rx_gain_db_per_k: float = 0.0
     turnaround_s: float = 0.0
     clips: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("tx_full_scale_dbm", "rx_full_scale_dbm"):
+        for name in (
+            "tx_full_scale_dbm",
+            "rx_full_scale_dbm",
+            "tx_gain_db_per_k",
+            "rx_gain_db_per_k",
+        ):
             if not math.isfinite(getattr(self, name)):
                 raise ValueError(f"{name} must be finite, not {getattr(self, name)}")
         if not self.noise_figure_db < math.inf:
@@ -130,8 +143,9 @@ class FrontEnd:
         for name in ("tx_dc", "rx_dc"):
             if not abs(getattr(self, name)) < 1:
                 raise ValueError(f"{name} must be below full scale, not {getattr(self, name)}")
-        if not 0 <= self.turnaround_s < math.inf:
-            raise ValueError(f"turnaround_s must be finite and >= 0, not {self.turnaround_s}")
+        for name in ("tx_delay", "rx_delay", "turnaround_s"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be finite and >= 0, not {getattr(self, name)}")
 
     def without(self, *causes: Cause) -> FrontEnd:
         """The same front end with some of its faults mended.

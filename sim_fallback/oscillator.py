@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sim_fallback.streams import Key, stream
+from sim_fallback.temperature import WARMING_UP, Temperature
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -20,13 +21,13 @@ ALLAN_TAU_S = 0.1
 
 @dataclass(frozen=True)
 class Oscillator:
-    """A constant frequency offset plus a random walk of frequency.
+    """A constant frequency offset plus a random walk of frequency, and what warmth adds.
 
     The fractional frequency is y(t) = offset + w(t), where w is a Wiener process from w(0) = 0 with
     variance D t, joined by straight lines between points 1 ms apart. The time error is its integral
     x(t), so the radio's clock reads t + x(t) and its carrier f_c has advanced by f_c (t + x(t))
     cycles. A random walk of frequency has the Allan variance D tau / 3 (Riley, "Handbook of
-    Frequency Stability Analysis", NIST SP 1065). Before t = 0 only the offset acts.
+    Frequency Stability Analysis", NIST SP 1065). Before t = 0 nothing walks.
 
     The value at a time follows from the key and the time alone; parts of the walk are kept once
     they have been walked.
@@ -35,11 +36,15 @@ class Oscillator:
         seed_key: a seed >= 0 and numbers >= 0 that divide it further.
         offset_ppm: constant offset; positive is a fast clock and a high carrier.
         allan_deviation: of the random walk at 0.1 s; 0 for none.
+        ppm_per_k: what is added to the offset for each K of warmth.
+        temperature: of the oscillator.
     """
 
     seed_key: Key
     offset_ppm: float
     allan_deviation: float
+    ppm_per_k: float = 0.0
+    temperature: Temperature = WARMING_UP
     _starts: dict[int, tuple[float, float]] = field(
         default_factory=lambda: {0: (0.0, 0.0)}, init=False, repr=False, compare=False
     )
@@ -49,6 +54,13 @@ class Oscillator:
             raise ValueError(f"offset_ppm must be a number below 1e6, not {self.offset_ppm}")
         if not 0 <= self.allan_deviation < math.inf:
             raise ValueError(f"allan_deviation must be finite and >= 0, not {self.allan_deviation}")
+        if not abs(self.ppm_per_k) < 1e3:
+            raise ValueError(f"ppm_per_k must be a number below 1e3, not {self.ppm_per_k}")
+
+    @property
+    def swing(self) -> float:
+        """By how much warmth changes the fractional frequency from what it is at time 0."""
+        return abs(self.ppm_per_k) / 1e6 * self.temperature.swing_k
 
     def time_error_s(self, t: npt.ArrayLike) -> FloatArray:
         """x(t) in seconds, float64 of the shape of t (true time in seconds)."""
@@ -63,6 +75,23 @@ class Oscillator:
         return self._at(t)[0]
 
     def _at(self, t: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
+        y, x = self._cold(t)
+        if self.ppm_per_k == 0:
+            return y, x
+        slope = self.ppm_per_k / 1e6
+        return y + slope * self.temperature.warmth_k(t), x + slope * self.temperature.area_k_s(t)
+
+    def _at_once(self, t: float) -> tuple[float, float]:
+        """As `_at` for one time."""
+        y, x = self._cold_once(t)
+        if self.ppm_per_k == 0:
+            return y, x
+        slope = self.ppm_per_k / 1e6
+        warmth, area = self.temperature.warmth_k(t), self.temperature.area_k_s(t)
+        return y + slope * float(warmth), x + slope * float(area)
+
+    def _cold(self, t: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
+        """Without what warmth adds."""
         times = np.asarray(t, np.float64)
         offset = self.offset_ppm / 1e6
         if self.allan_deviation == 0:
@@ -72,8 +101,8 @@ class Oscillator:
         y, x = y.reshape(times.shape), x.reshape(times.shape)
         return offset + drift * y, offset * times + drift * x
 
-    def _at_once(self, t: float) -> tuple[float, float]:
-        """As `_at` for one time."""
+    def _cold_once(self, t: float) -> tuple[float, float]:
+        """As `_cold` for one time."""
         offset = self.offset_ppm / 1e6
         if self.allan_deviation == 0:
             return offset, offset * t

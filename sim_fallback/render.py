@@ -8,7 +8,8 @@ synthesizers stand at 2 pi f_c x(t) plus a constant each. A listener's sample n,
 
 s being what the transmitter sends on its own grid. The carrier phase of a delay, e^{-j 2 pi f_c
 tau_l}, belongs to the gain a_l of the tap; what the clocks drift apart during a delay
-(1e-11 s for 1 us at 10 ppm) is left out.
+(1e-11 s for 1 us at 10 ppm) is left out. The group delays of both radios add to each tau_l, but
+turn no carrier. Gains that drift with warmth stay for a block.
 """
 
 from __future__ import annotations
@@ -72,6 +73,14 @@ class Times:
         return cls(index * TILE, edges, listener.oscillator.time_error_s(edges))
 
 
+def noise_drift_db(listener: Equipment, index: int, sample_rate_hz: float) -> float:
+    """What warmth adds to the receive gain in the middle of a tile, for the noise of it."""
+    if not listener.front_end.rx_gain_db_per_k:
+        return 0.0
+    middle_s = true_time_at_s(listener, index * TILE + TILE // 2, sample_rate_hz)
+    return float(listener.rx_drift_db(middle_s))
+
+
 def true_time_s(radio: Equipment, samples: npt.ArrayLike, sample_rate_hz: float) -> FloatArray:
     """True time of samples of a radio's clock, float64 of their shape.
 
@@ -114,15 +123,18 @@ class Link:
         carrier_hz: float,
         sample_rate_hz: float,
     ) -> None:
-        self._transmitter = transmitter
+        self._transmitter, self._listener = transmitter, listener
         self._path = path
         self._carrier_hz = carrier_hz
         self._sample_rate_hz = sample_rate_hz
         self._epochs = transmitter.epoch - listener.epoch
         self._lo_rad = transmitter.tx_lo_rad - listener.rx_lo_rad
-        level_dbm = transmitter.front_end.tx_full_scale_dbm - listener.front_end.rx_full_scale_dbm
+        sends, hears = transmitter.front_end, listener.front_end
+        level_dbm = sends.tx_full_scale_dbm - hears.rx_full_scale_dbm
         self._amplitude = np.float32(10 ** (level_dbm / 20))
-        delays_s = path.delay_s + np.array(path.fading.delays_s)
+        self._drifts = bool(sends.tx_gain_db_per_k or hears.rx_gain_db_per_k)
+        inside_s = (sends.tx_delay + hears.rx_delay) / sample_rate_hz
+        delays_s = path.delay_s + np.array(path.fading.delays_s) + inside_s
         self.delay_s = float(delays_s.min())
         self._filter = TapFilter(delays_s * sample_rate_hz)
         self.reach = self._filter.lead + self._filter.size
@@ -158,7 +170,7 @@ class Link:
         heard = kept[:, 0] * self._nodes.weights[0]
         for k, weights in enumerate(self._nodes.weights[1:], 1):
             heard += kept[:, k] * weights
-        return self._rotated(heard, gap_s)
+        return self._rotated(heard, gap_s, self._amplitudes(times))
 
     def _clock_gap_s(self, times: Times) -> FloatArray:
         """How far the transmitter's clock leads the listener's at the edges of the blocks."""
@@ -179,14 +191,24 @@ class Link:
         block_starts = times.first_sample + BLOCK * np.arange(BLOCKS) - self._filter.lead
         return block_starts + whole.astype(np.int64), ahead - whole[:, None]
 
-    def _rotated(self, heard: IQ, gap_s: FloatArray) -> IQ:
+    def _amplitudes(self, times: Times) -> np.float32 | npt.NDArray[np.float32]:
+        """By which full scale sent arrives through a path without loss; of blocks, [BLOCKS, 1]."""
+        if not self._drifts:
+            return self._amplitude
+        middles_s = times.edges_s[:-1] + np.diff(times.edges_s) / 2
+        drift_db = self._transmitter.tx_drift_db(middles_s) + self._listener.rx_drift_db(middles_s)
+        return (self._amplitude * 10 ** (drift_db / 20)).astype(np.float32)[:, None]
+
+    def _rotated(
+        self, heard: IQ, gap_s: FloatArray, amplitudes: np.float32 | npt.NDArray[np.float32]
+    ) -> IQ:
         """Turned by the difference of the carriers: [BLOCKS, BLOCK] to [TILE].
 
         The phase is straight within a block and continuous from block to block.
         """
         phase = 2 * np.pi * self._carrier_hz * gap_s + self._lo_rad
         step = np.diff(phase)[:, None] / BLOCK
-        coarse = phasor(phase[:-1, None] + step * np.arange(0, BLOCK, FINE)) * self._amplitude
+        coarse = phasor(phase[:-1, None] + step * np.arange(0, BLOCK, FINE)) * amplitudes
         fine = phasor(step * np.arange(FINE))
         turned: IQ = heard.reshape(BLOCKS, BLOCK // FINE, FINE) * coarse[:, :, None]
         turned *= fine[:, None, :]
@@ -195,4 +217,5 @@ class Link:
 
 def _skew(one: Oscillator, other: Oscillator) -> float:
     """Difference of two fractional frequencies; random walks change it by too little to matter."""
-    return abs(float(one.fractional_frequency(0.0) - other.fractional_frequency(0.0)))
+    at_first = abs(float(one.fractional_frequency(0.0) - other.fractional_frequency(0.0)))
+    return at_first if one is other else at_first + one.swing + other.swing

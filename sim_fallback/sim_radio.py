@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from radio.api import (
     IQ,
@@ -124,6 +124,13 @@ class SimRadio(Radio):
         iq = self._air.capture(self._name, first, n, self._settings.rx_gain_db)
         self._last_end = max(self._last_end, first + n)
         return Capture(iq, first, lost)
+
+    def describe(self) -> Mapping[str, str]:
+        """Serial number and temperature."""
+        self._require_open()
+        equipment = self._air.scene.radio(self._name)
+        celsius = float(equipment.temperature.at(self._air.present_s))
+        return {"serial": equipment.serial(self._name), "temperature": f"{celsius:.1f} °C"}
 
     def close(self) -> None:
         """Silent from now on; closing twice is fine."""

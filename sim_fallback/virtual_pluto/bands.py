@@ -52,7 +52,7 @@ class Place:
     rate_hz: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Corrected(Oscillator):
     """An oscillator whose frequency was corrected.
 
@@ -188,6 +188,8 @@ class Bands:
                 plain.seed_key,
                 plain.offset_ppm,
                 plain.allan_deviation,
+                plain.ppm_per_k,
+                plain.temperature,
                 plain=plain,
                 slope=slope,
                 shift_s=shift_s - slope * now_s,

@@ -223,8 +223,9 @@ class Pluto:
             return -self._reception.level_db()
 
     def temperature_c(self) -> float:
-        """Of the chip: warms up within minutes."""
-        return 42.0 - 8.0 * math.exp(-self.bands.clock.present_s() / 120.0)
+        """Of the chip."""
+        now_s = self.bands.clock.present_s()
+        return float(self.bands.equipment(self.name).temperature.at(now_s))
 
     def read_register(self, device: str, address: int) -> int:
         """Value of a register; of all but the status, what was written."""

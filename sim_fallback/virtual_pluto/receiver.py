@@ -16,7 +16,7 @@ from scipy.special import ndtri
 
 from radio.api import IQ
 from sim_fallback.front_end import FrontEnd
-from sim_fallback.render import TILE
+from sim_fallback.render import TILE, noise_drift_db
 from sim_fallback.streams import Key, stream
 from sim_fallback.virtual_pluto.bands import Bands, Place
 from sim_fallback.virtual_pluto.gain import Agc
@@ -36,6 +36,7 @@ LOOPBACK_SHIFT = 4
 """Bits of 16 that the 12 received ones lack."""
 
 UNIFORMS = 1 << 16
+FLOOR_DIGITS = 2  # after the point, of a drift of the gain in dB: tables of codes are kept
 
 AGC_START_DB = 71.0
 MOST_DECISIONS = 100  # that lead from any gain to any other
@@ -152,15 +153,18 @@ class Receiver:
         else:
             incident, powers = self._powers(tuning.place, index)
             gains = self._gains(tuning, index, powers)
+        drift_db = noise_drift_db(self._equipment, index, rate_hz)
         changes = [0, *(np.flatnonzero(np.diff(gains)) + 1), len(gains)]
         if incident is None and len(changes) == 2:
-            return _floor(front_end, self._equipment.key, index, rate_hz, float(gains[0]))
+            gain_db = float(gains[0]) + round(drift_db, FLOOR_DIGITS)
+            return _floor(front_end, self._equipment.key, index, rate_hz, gain_db)
         signal = np.zeros(TILE, np.complex64) if incident is None else incident
         parts = []
         for begin, end in pairwise(changes):
             gain_db = float(gains[begin])
             part = signal[begin * PIECE : end * PIECE] * np.float32(10 ** (gain_db / 20))
             first = index * TILE + begin * PIECE
+            gain_db += drift_db  # which the signal has already
             parts.append(front_end.received(part, self._equipment.key, first, rate_hz, gain_db))
         iq = np.concatenate(parts)
         return _converted(iq.view(np.float32).reshape(-1, 2))
@@ -168,7 +172,9 @@ class Receiver:
     def _powers(self, place: Place, index: int) -> tuple[IQ | None, npt.NDArray[np.float64]]:
         """A tile, and the mean power of each of its pieces with the noise, at 0 dB of gain."""
         incident = self._bands.incident(self._name, place, index)
-        powers = np.full(TILE // PIECE, self._equipment.front_end.noise_var(place.rate_hz, 0.0))
+        drift_db = noise_drift_db(self._equipment, index, place.rate_hz)
+        noise_var = self._equipment.front_end.noise_var(place.rate_hz, drift_db)
+        powers = np.full(TILE // PIECE, noise_var)
         if incident is not None:
             powers += np.square(np.abs(incident)).reshape(-1, PIECE).mean(axis=1)
         return incident, powers

@@ -38,7 +38,7 @@ class PlutoServer:
         self._xml = context.xml(
             {
                 "hw_model": "AirMeta virtual PlutoSDR (AD9363)",
-                "hw_serial": f"airmeta-{pluto.name}",
+                "hw_serial": pluto.bands.equipment(pluto.name).serial(pluto.name),
                 "fw_version": "virtual",
                 "ad9361-phy,model": "ad9363a",
                 "ip,ip-addr": host,

@@ -94,7 +94,8 @@ def test_a_tone_from_one_to_the_other_until_it_is_told_to_end(adi, two, told, se
 def test_radios_are_found_by_their_address_and_tell_of_themselves(two, told):
     search = told("list", *two)
     assert [found["uri"] for found in search["found"]] == two
-    assert [found["about"]["serial"] for found in search["found"]] == ["airmeta-p0", "airmeta-p1"]
+    serials = [found["about"]["serial"] for found in search["found"]]
+    assert serials == ["airmeta-7-p0", "airmeta-7-p1"]
     assert search["gaps"] == []
     about = told("info", two[1])["about"]
     assert about.keys() == search["found"][1]["about"].keys()

@@ -1,5 +1,7 @@
 """A virtual Pluto in virtual time, without a client: when its samples come, and how strong."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from sim_fallback.clock import VirtualClock
 from sim_fallback.path import Path
 from sim_fallback.presets import PRESETS
 from sim_fallback.tapped_delay import TappedDelayLine
+from sim_fallback.temperature import Temperature
 from sim_fallback.virtual_pluto.bands import Bands
 from sim_fallback.virtual_pluto.context import PHY
 from sim_fallback.virtual_pluto.latency import HostLatency
@@ -18,9 +21,9 @@ LOSS_DB = 30.0
 AT_ONCE = HostLatency(0.0, 0.0)
 
 
-def pair(latency=AT_ONCE, preset="ideal"):
+def pair(latency=AT_ONCE, preset=PRESETS["ideal"]):
     """Two Plutos that hear each other."""
-    equipment = {name: PRESETS[preset].equip(3, name) for name in ("a", "b")}
+    equipment = {name: preset.equip(3, name) for name in ("a", "b")}
     path = Path(TappedDelayLine(kind="awgn"), LOSS_DB)
     bands = Bands(Air(Scene(CARRIER, RATE, equipment, {("a", "b"): path}), VirtualClock()))
     plutos = [Pluto(bands, name, latency) for name in equipment]
@@ -119,3 +122,27 @@ def test_the_digital_loopback_takes_four_samples():
     begins = int(np.flatnonzero(block.any(axis=1))[0])
     assert first + begins == buffer.end - 1000 + 4
     np.testing.assert_array_equal(block[begins : begins + 1000], tone(0.5, 1000) >> 4)
+
+
+@pytest.mark.parametrize("slope", ["tx_gain_db_per_k", "rx_gain_db_per_k"])
+def test_a_warm_one_sends_and_hears_less(slope):
+    preset = PRESETS["ideal"]
+    levels = []
+    for db_per_k in (0.0, -0.5):
+        front_end = replace(preset.front_end, noise_figure_db=0.0, **{slope: db_per_k})
+        warm = replace(preset, front_end=front_end, temperature=Temperature.ramp(20.0, 0.5))
+        listener, sender = pair(preset=warm)
+        assert listener.attributes.read(PHY, "in_temp0_input") == "54000"
+        listener.attributes.write(PHY, "in_voltage0_hardwaregain", "70")
+        buffer = sender.open_tx(1024, cyclic=True)
+        silence = received(listener)[0]
+        sender.push(buffer, tone(5e-3))
+        listener.bands.clock.wait_until(1.2)
+        blocks = (silence, received(listener)[0])
+        levels.append([10 * np.log10(np.mean(block.astype(float) ** 2)) for block in blocks])
+    sent_db = sender.bands.equipment("b").tx_drift_db(1.0)
+    heard_db = listener.bands.equipment("a").rx_drift_db(1.0)
+    assert -10 <= sent_db + heard_db <= -5
+    # The gain of the receiver takes its noise along, the transmitter's does not.
+    changes_db = np.subtract(levels[1], levels[0])
+    assert changes_db == pytest.approx([heard_db, sent_db + heard_db], abs=0.1)

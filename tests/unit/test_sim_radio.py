@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import count
 
 import numpy as np
@@ -11,9 +12,10 @@ from sim_fallback.clock import VirtualClock, WallClock
 from sim_fallback.front_end import FrontEnd
 from sim_fallback.oscillator import Oscillator
 from sim_fallback.path import Path
-from sim_fallback.presets import Equipment
+from sim_fallback.presets import PRESETS, Equipment
 from sim_fallback.sim_radio import open_sim
 from sim_fallback.tapped_delay import TappedDelayLine
+from sim_fallback.temperature import Temperature
 
 FS, CARRIER = 1e6, 915e6
 FREE_NAMES = (f"air{number}" for number in count())
@@ -301,3 +303,22 @@ def test_a_radio_in_wall_time_by_uri():
         first = server.receive(10)
         second = server.receive(10)
     assert second.first_sample == first.first_sample + 10
+
+
+def test_it_tells_its_serial_number_and_how_warm_it_is():
+    warming = Temperature.ramp(20.0, 1.0, start_c=25.0)
+    plain = PRESETS["ideal"]
+    told = []
+    for seed in (7, 8):
+        radios = {
+            name: replace(plain, temperature=warming).equip(seed, name) for name in ("d0", "d1")
+        }
+        air = Air(Scene(CARRIER, FS, radios, {}))
+        air.clock.wait_until(0.5)
+        told += [air.open(name).describe() for name in radios]
+    assert told[0] == {"serial": "airmeta-7-d0", "temperature": "35.0 °C"}
+    assert len({one["serial"] for one in told}) == 4
+    closed = air.open("d0")
+    closed.close()
+    with pytest.raises(RadioError, match="closed"):
+        closed.describe()
