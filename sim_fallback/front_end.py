@@ -16,7 +16,7 @@ from sim_fallback.streams import Key, white_noise
 
 ComplexArray = npt.NDArray[np.complex64]
 FloatArray = npt.NDArray[np.float32]
-Cause = Literal["quantisation", "clipping", "nonlinearity", "noise", "phase_noise"]
+Cause = Literal["quantisation", "clipping", "amplifier", "mixers", "noise", "phase_noise"]
 
 THERMAL_DBM_PER_HZ = 10 * math.log10(1.380649e-23 * 290 / 1e-3)
 PIECE = 16_384  # samples worked on at once, so that they stay in the cache
@@ -156,7 +156,8 @@ class FrontEnd:
         mended: dict[str, dict[str, Any]] = {
             "quantisation": {"dac_bits": None, "adc_bits": None},
             "clipping": {"clips": False},
-            "nonlinearity": {"pa": None, "tx_iq": None, "rx_iq": None, "tx_dc": 0.0, "rx_dc": 0.0},
+            "amplifier": {"pa": None},
+            "mixers": {"tx_iq": None, "rx_iq": None, "tx_dc": 0.0, "rx_dc": 0.0},
             "noise": {"noise_figure_db": -math.inf},
             "phase_noise": {"tx_phase_noise": NO_PHASE_NOISE, "rx_phase_noise": NO_PHASE_NOISE},
         }

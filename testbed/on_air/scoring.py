@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 STEPS: Sequence[tuple[str, tuple[Cause, ...]]] = (
     ("quantisation", ("quantisation",)),
     ("clipping", ("clipping",)),
-    ("front end", ("nonlinearity",)),
+    ("front end", ("amplifier", "mixers")),
     ("noise", ("noise",)),
     ("phase noise", ("phase_noise",)),
 )
@@ -77,16 +77,28 @@ class Scorer:
         receiver: name of its radio there.
         name_of: names of the devices' radios.
         rx_gain_db: of the receiver.
+        corrected: what a calibrated receiver makes of its samples, which begin with this one of
+            its clock. The faults of mixers are then made up for by what is sent and heard: they
+            are never mended, because that would leave the correction without its fault. What is
+            left of them is booked under channel estimation.
     """
 
     def __init__(
-        self, air: Air, receiver: str, name_of: Callable[[int], str], rx_gain_db: float
+        self,
+        air: Air,
+        receiver: str,
+        name_of: Callable[[int], str],
+        rx_gain_db: float,
+        corrected: Callable[[IQ, int], IQ] | None = None,
     ) -> None:
         self._air = air
         self._receiver = receiver
         self._name_of = name_of
         self._rx_gain_db = rx_gain_db
-        off = accumulate(causes for _, causes in STEPS)
+        self._corrected = corrected
+        off = list(accumulate(causes for _, causes in STEPS))
+        if corrected is not None:
+            off = [tuple(cause for cause in causes if cause != "mixers") for causes in off]
         self._mended = [air.scene.without(*causes) for causes in off]
         self._sounded: tuple[RoundOnAir, npt.NDArray[np.float64]] | None = None
 
@@ -153,9 +165,10 @@ class Scorer:
     def _render(
         self, start: int, n: int, scene: Scene, transmitters: Sequence[str] | None = None
     ) -> IQ:
-        return self._air.window(
+        iq = self._air.window(
             self._receiver, start, n, self._rx_gain_db, transmitters=transmitters, scene=scene
         )
+        return iq if self._corrected is None else self._corrected(iq, start)
 
 
 def _energy(values: ComplexArray) -> float:

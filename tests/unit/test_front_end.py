@@ -192,7 +192,8 @@ def test_each_cause_can_be_taken_away_and_leaves_the_others():
     causes = {
         "quantisation": {"dac_bits", "adc_bits"},
         "clipping": {"clips"},
-        "nonlinearity": {"pa", "tx_iq", "rx_iq", "tx_dc", "rx_dc"},
+        "amplifier": {"pa"},
+        "mixers": {"tx_iq", "rx_iq", "tx_dc", "rx_dc"},
         "noise": {"noise_figure_db"},
         "phase_noise": {"tx_phase_noise", "rx_phase_noise"},
     }

@@ -154,18 +154,18 @@ def test_the_budget_sums_to_the_nmse(preset):
 @pytest.mark.parametrize(
     ("cause", "mended", "backoff_db"),
     [
-        ("quantisation", "quantisation", 10.0),
-        ("clipping", "clipping", 4.0),
-        ("front end", "nonlinearity", 10.0),
-        ("noise", "noise", 10.0),
-        ("phase noise", "phase_noise", 10.0),
+        ("quantisation", ["quantisation"], 10.0),
+        ("clipping", ["clipping"], 4.0),
+        ("front end", ["amplifier", "mixers"], 10.0),
+        ("noise", ["noise"], 10.0),
+        ("phase noise", ["phase_noise"], 10.0),
     ],
 )
 def test_a_mended_fault_has_no_share(cause, mended, backoff_db):
     cfg = config(r=4, preset="pluto-tcxo", backoff_db=backoff_db)
     faulty, whole = (bench_of(cfg) for _ in range(2))
     preset = whole.preset
-    whole.preset = replace(preset, front_end=preset.front_end.without(mended))
+    whole.preset = replace(preset, front_end=preset.front_end.without(*mended))
     before, after = (on_air(cfg, bench=bench)[1].errors for bench in (faulty, whole))
     assert before[cause] > 0
     assert after[cause] == 0
@@ -175,7 +175,7 @@ def test_without_drift_its_share_vanishes():
     shares = []
     for iq in ({}, {"offset_ppm": 0.0, "allan_deviation": 0.0}):
         bench = bench_of(config(r=4, snr_db=math.inf, preset="pluto-tcxo", **iq))
-        front_end = bench.preset.front_end.without("phase_noise", "nonlinearity")
+        front_end = bench.preset.front_end.without("phase_noise", "amplifier", "mixers")
         bench.preset = replace(bench.preset, front_end=front_end)
         shares.append(on_air(config(r=4, snr_db=math.inf, preset="pluto-tcxo"), bench=bench)[1])
     walking, still = (received.errors["CFO and drift"] for received in shares)
