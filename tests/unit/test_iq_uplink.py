@@ -284,7 +284,8 @@ def test_what_the_walk_leaves_of_the_phase():
         wanted = {"allan_deviation": 1e-9, "turnaround_s": 5e-3}
         cfg = config(seed, fading="awgn", preset="pluto-tcxo", **wanted)
         bench = bench_of(cfg)
-        front_end = bench.preset.front_end.without("phase_noise", "amplifier", "mixers", "quantisation")
+        off = "phase_noise", "amplifier", "mixers", "quantisation"
+        front_end = bench.preset.front_end.without(*off)
         bench.preset = replace(bench.preset, front_end=front_end)
         _, received, uplink = on_air(cfg, bench=bench)
         score, timeline = uplink.legs[0].scores[0], uplink.legs[0].timeline

@@ -44,7 +44,8 @@ def test_the_reference_is_what_samples_come_out_of():
     """Rendered by the front end itself: SNR and gain of a burst, from its samples."""
     budget = levels(PLUTO, 12.0, num_devices=1)
     link = Link(NUMEROLOGY, 915e6, reference_gain=10 ** (budget.reference_db / 20))
-    front_end = replace(PLUTO.without("phase_noise", "amplifier", "mixers", "quantisation"), clips=False)
+    off = "phase_noise", "amplifier", "mixers", "quantisation"
+    front_end = replace(PLUTO.without(*off), clips=False)
     rng = np.random.default_rng(3)
     values = np.exp(0.5j * np.pi * rng.integers(0, 4, (200, 200))).astype(np.complex64)
     iq = modulate(values, NUMEROLOGY) * np.float32(link.amplitude)
