@@ -24,13 +24,11 @@ from fl_core.oamp import Estimate
 from fl_core.power import PowerPlan, PowerPolicy
 from fl_core.sparsifier import Contraction, sparsify
 from fl_core.streams import stream
-from fl_core.uplink import ComplexArray, Reception, Uplink
+from fl_core.uplink import ComplexArray, Figure, Reception, Uplink
 
 Vector = npt.NDArray[np.float32]
 Devices = npt.NDArray[np.int64]
 Memory = Mapping[int, Vector]  # long-term memory m_i by device; absent is zero
-Number = float | int | bool | None
-Figure = Number | Mapping[str, float]  # of the run folder, JSON types only
 Lap = Callable[[str], None]  # called with a stage's name when the stage ends
 
 

@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 ComplexArray = npt.NDArray[np.complex64]
+Number = float | int | bool | None
+Figure = Number | Mapping[str, float]  # of the run folder, JSON types only
 
 
 class Reception(Protocol):
@@ -42,7 +44,7 @@ class Reception(Protocol):
         """Mean square error of a symbol by cause, for scoring; None where nobody knows."""
 
     @property
-    def figures(self) -> Mapping[str, float | int | bool | None]:
+    def figures(self) -> Mapping[str, Figure]:
         """What else is worth a record."""
 
 

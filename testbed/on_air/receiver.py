@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
@@ -252,6 +253,17 @@ class Superposition:
         whole._done = sum(part._done for part in parts)
         whole._noise = sum(part._noise for part in parts)
         return whole
+
+
+def levels_db(devices: Sequence[int], gains: RealArray) -> dict[str, float]:
+    """Power that each device's symbols arrive with, dB over that of |h| = 1, by its number.
+
+    Args:
+        devices: numbers, [r].
+        gains: as sounded, float64 [r]; those of gain 0 were not heard and are left out.
+    """
+    heard = zip(devices, gains, strict=True)
+    return {str(device): 20 * math.log10(gain) for device, gain in heard if gain > 0}
 
 
 def largest_delay(delays: RealArray, heard: npt.NDArray[np.bool_]) -> float:

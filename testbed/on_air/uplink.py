@@ -13,10 +13,18 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from fl_core.uplink import Figure
 from radio.api import IQ, Radio
 from testbed.on_air.device import Device
 from testbed.on_air.link import ComplexArray, Link
-from testbed.on_air.receiver import Heard, Receiver, Sounding, Superposition, largest_delay
+from testbed.on_air.receiver import (
+    Heard,
+    Receiver,
+    Sounding,
+    Superposition,
+    largest_delay,
+    levels_db,
+)
 from testbed.on_air.scoring import Score, Scorer
 from testbed.on_air.timeline import Timeline
 
@@ -41,7 +49,7 @@ class Reception:
     acknowledged: npt.NDArray[np.bool_]
     true_gains: ComplexArray | None
     errors: Mapping[str, float] | None
-    figures: Mapping[str, float | int | bool | None]
+    figures: Mapping[str, Figure]
 
 
 @dataclass
@@ -145,6 +153,7 @@ class IQUplink:
                 "delay_samples": max(
                     largest_delay(leg.sounding.delays, leg.sounding.heard) for leg in self.legs
                 ),
+                "levels_db": levels_db(devices.tolist(), first.sounding.gains),
                 "late_samples": max(abs(b.late) for leg in self.legs for b in leg.bursts),
                 "noise_db": 10 * math.log10(whole.noise_var) if whole.noise_var > 0 else None,
                 "airtime_s": sum(leg.timeline.airtime_s for leg in self.legs),

@@ -17,6 +17,7 @@ from fl_core.errors import InputError
 from testbed.report.air import load_snapshot, snapshots
 from testbed.report.air_plots import draw_round
 from testbed.report.budget import HOW, draw_budget, error_budget
+from testbed.report.level_plots import draw_levels
 from testbed.report.load import Evaluation, Run, load_run
 from testbed.report.plots import draw_figures
 from testbed.report.style import Chart, compared, series
@@ -51,7 +52,8 @@ def write_report(folder: Path | str) -> Path:
     run = load_run(folder)
     budget, seen = error_budget(run), snapshots(run.folder)
     last = load_snapshot(seen[max(seen)]) if seen else None
-    charts = draw_figures(run)
+    levels = draw_levels(run)
+    charts = [*draw_figures(run), *([] if levels is None else [levels])]
     costs = [draw_budget(run, budget)] if budget else []
     of_round = draw_round(last) if last else []
     page = render(
