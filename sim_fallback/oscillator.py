@@ -58,9 +58,9 @@ class Oscillator:
             raise ValueError(f"ppm_per_k must be a number below 1e3, not {self.ppm_per_k}")
 
     @property
-    def swing(self) -> float:
-        """By how much warmth changes the fractional frequency from what it is at time 0."""
-        return abs(self.ppm_per_k) / 1e6 * self.temperature.swing_k
+    def reach(self) -> float:
+        """The most that warmth adds to the fractional frequency, or its opposite."""
+        return abs(self.ppm_per_k) / 1e6 * self.temperature.reach_k
 
     def time_error_s(self, t: npt.ArrayLike) -> FloatArray:
         """x(t) in seconds, float64 of the shape of t (true time in seconds)."""

@@ -216,6 +216,6 @@ class Link:
 
 
 def _skew(one: Oscillator, other: Oscillator) -> float:
-    """Difference of two fractional frequencies; random walks change it by too little to matter."""
+    """Largest difference of two fractional frequencies; random walks matter too little."""
     at_first = abs(float(one.fractional_frequency(0.0) - other.fractional_frequency(0.0)))
-    return at_first if one is other else at_first + one.swing + other.swing
+    return at_first if one is other else at_first + 2 * (one.reach + other.reach)

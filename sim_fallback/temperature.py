@@ -67,9 +67,9 @@ class Temperature:
         return cls((0.0, over_s), (start_c, start_c + by_k))
 
     @property
-    def swing_k(self) -> float:
-        """How far it strays from what it is at time 0."""
-        return max(abs(value - self.celsius[0]) for value in self.celsius)
+    def reach_k(self) -> float:
+        """The largest warmth there is, or its opposite."""
+        return max(abs(value - REFERENCE_C) for value in self.celsius)
 
     def at(self, t_s: npt.ArrayLike) -> FloatArray:
         """In degrees Celsius at true times in seconds, float64 of their shape."""

@@ -159,6 +159,28 @@ class ChannelConfig(Section):
     csi_gain_error_db: Spread = 0.0  # standard deviation
 
 
+class SpreadConfig(Section):
+    """How much the virtual radios differ; drawn for each from the seed (docs/impairments.md)."""
+
+    path_loss_db: Spread = 0.0  # farthest less nearest device; the farthest has channel.snr_db
+    gain_error_db: Annotated[float, Field(ge=0, le=20)] = 0.0  # gains less settings, up to +-
+    iq_gain_db: Annotated[float, Field(ge=0, le=6)] = 0.0  # imbalance of both mixers, up to +-
+    iq_phase_deg: Annotated[float, Field(ge=0, le=30)] = 0.0  # the same, in phase
+    dc: Annotated[float, Field(ge=0, le=0.3)] = 0.0  # leakage and offset, up to; 1: full scale
+    delay_samples: Annotated[float, Field(ge=0, le=5)] = 0.0  # of either direction, up to
+
+
+class TemperatureConfig(Section):
+    """How virtual radios warm up, all alike, and what that does; at 34 degrees C nothing."""
+
+    ramp_k: Annotated[float, Field(ge=-50, le=50)] | None = None  # else a Pluto's: 8 K in minutes
+    start_c: Annotated[float, Field(ge=-40, le=85)] = 34.0  # where the ramp starts
+    over_s: Positive = 600.0  # which it takes; seconds on the air
+    tx_gain_db_per_k: Annotated[float, Field(ge=-1, le=1)] = 0.0  # a radio has half to all of it
+    rx_gain_db_per_k: Annotated[float, Field(ge=-1, le=1)] = 0.0  # the same; noise goes along
+    ppm_per_k: Annotated[float, Field(ge=0, le=1)] = 0.0  # of oscillators, up to +-
+
+
 class IQConfig(Section):
     """The uplink sample by sample: radios of a preset on a virtual air (docs/impairments.md)."""
 
@@ -176,6 +198,8 @@ class IQConfig(Section):
     delays_s: Annotated[tuple[Delay, ...], Field(strict=False)] = (0.0,)  # of taps
     powers_db: Annotated[tuple[Decibels, ...], Field(strict=False)] = (0.0,)
     doppler_hz: Annotated[float, Field(ge=0, le=1000)] = 0.0  # 0: a channel stays for its round
+    spread: SpreadConfig = SpreadConfig()
+    temperature: TemperatureConfig = TemperatureConfig()
 
     @model_validator(mode="after")
     def _taps(self) -> IQConfig:

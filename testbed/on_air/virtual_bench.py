@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fl_core.errors import InputError
 from radio.api import Radio, RadioError, RadioSettings
 from radio.recording import RecordingRadio
 from radio.registry import open_radio
@@ -23,7 +24,9 @@ from sim_fallback.clock import Clock
 from sim_fallback.path import Path
 from sim_fallback.presets import PRESETS, Preset
 from sim_fallback.sim_radio import RX_GAIN_DB
+from sim_fallback.spread import Spread
 from sim_fallback.tapped_delay import TappedDelayLine
+from sim_fallback.temperature import WARMING_UP, Temperature
 from testbed.bench import Bench
 from testbed.config import ExperimentConfig
 from testbed.on_air.levels import Levels
@@ -40,6 +43,9 @@ SLOWEST = 1e-4  # by which a clock may be off
 
 class VirtualBench:
     """A receiver and n devices of one preset, each joined to the receiver by a path.
+
+    Levels are those of a naive bench, which takes all radios for what the preset says, and all
+    devices for as far away as the farthest: with a spread, nearer ones overdrive the receiver.
 
     The fading of a device in a round is the one that the symbol-level uplink draws, so that runs
     over symbols and over samples meet the same channels.
@@ -169,6 +175,7 @@ class VirtualBench:
             block_s=self.every_s,
         )
         losses_db = self.levels.loss_db - 20 * np.log10(self._path_amplitudes)
+        losses_db -= self.preset.spread.path_gains_db(config.seed, len(losses_db))
         return Scene(
             carrier_hz=iq.carrier_hz,
             sample_rate_hz=self._numerology.sample_rate_hz,
@@ -223,7 +230,7 @@ def name_of(device: int) -> str:
 
 
 def _preset(config: ExperimentConfig) -> Preset:
-    """The preset with what the experiment changes in it."""
+    """The preset with what the experiment changes in it; InputError for too wild clocks."""
     iq = config.iq
     preset = PRESETS[iq.preset]
     front_end = preset.front_end
@@ -238,4 +245,26 @@ def _preset(config: ExperimentConfig) -> Preset:
         for key in ("offset_ppm", "allan_deviation")
         if (value := getattr(iq, key)) is not None
     }
-    return replace(preset, front_end=front_end, **changes)
+    warmth, temperature = iq.temperature, WARMING_UP
+    if warmth.ramp_k is not None:
+        temperature = Temperature.ramp(warmth.ramp_k, warmth.over_s, warmth.start_c)
+    preset = replace(
+        preset,
+        front_end=replace(
+            front_end,
+            tx_gain_db_per_k=warmth.tx_gain_db_per_k,
+            rx_gain_db_per_k=warmth.rx_gain_db_per_k,
+        ),
+        spread=Spread(**iq.spread.model_dump()),
+        temperature=temperature,
+        ppm_per_k=warmth.ppm_per_k,
+        **changes,
+    )
+    off_ppm = preset.offset_ppm + preset.ppm_per_k * temperature.reach_k
+    if off_ppm > Link.max_offset_ppm and not preset.shared_clock:
+        raise InputError(
+            f"iq.temperature.ppm_per_k = {warmth.ppm_per_k:g}: oscillators would be off by up to "
+            f"{off_ppm:.0f} ppm, and receivers look for {Link.max_offset_ppm:g} at most; make "
+            "it, iq.offset_ppm or the ramp smaller"
+        )
+    return preset

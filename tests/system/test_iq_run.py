@@ -221,3 +221,20 @@ def test_references_stay_at_the_symbols(workdir):
     reference = settings.as_reference("digital")
     assert reference.uplink == "symbol"
     assert not reference.record
+
+
+def test_a_bench_of_unequal_radios_that_warm_up_runs(workdir):
+    unequal = "path_loss_db: 30, gain_error_db: 1, iq_gain_db: 0.5, iq_phase_deg: 3, dc: 0.02"
+    warming = "ramp_k: 20, over_s: 1, tx_gain_db_per_k: -0.1, ppm_per_k: 0.01"
+    settings = (
+        "uplink=iq",
+        f"iq.spread={{{unequal}, delay_samples: 3}}",
+        f"iq.temperature={{{warming}}}",
+        "rounds=2",
+    )
+    run_without_report(workdir / "small.yaml", workdir / "a", *settings)
+    rows = read_rows(workdir / "a/rounds.jsonl")
+    assert len(rows) == 2
+    assert sum(row["overdriven"] for row in rows) > 0
+    for row in rows:
+        assert sum(row["budget"].values()) == pytest.approx(10 ** (row["nmse_db"] / 10), rel=1e-6)

@@ -20,7 +20,7 @@ def test_a_temperature_is_joined_by_lines():
     times = np.array([-1.0, 0.0, 1.0, 2.0, 3.5, 5.0, 5.5, 6.0, 100.0])
     expected = np.interp(times, UP_AND_DOWN.times_s, UP_AND_DOWN.celsius)
     np.testing.assert_allclose(UP_AND_DOWN.at(times), expected, atol=1e-12)
-    assert UP_AND_DOWN.swing_k == 20
+    assert UP_AND_DOWN.reach_k == 16
     ramp = Temperature.ramp(20.0, 10.0, start_c=25.0)
     np.testing.assert_allclose(ramp.at([0, 5, 10, 11]), [25, 35, 45, 45])
     np.testing.assert_allclose(ramp.warmth_k([0, 10]), [25 - REFERENCE_C, 45 - REFERENCE_C])
@@ -50,7 +50,7 @@ def test_an_oscillator_follows_the_temperature(allan):
     np.testing.assert_allclose(late, -0.2e-6 * UP_AND_DOWN.area_k_s(times), atol=1e-18)
     at_once = [warm.time_error_at_s(float(t)) for t in times]
     assert at_once == warm.time_error_s(times).tolist()
-    assert warm.swing == pytest.approx(0.2e-6 * 20)
+    assert warm.reach == pytest.approx(0.2e-6 * 16)
 
 
 def air_of(sender=None, listener=None, temperature=UP_AND_DOWN, ppm_per_k=0.0):
