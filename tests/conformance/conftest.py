@@ -2,6 +2,7 @@ import os
 from collections.abc import Callable, Iterator
 from ctypes.util import find_library
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,16 @@ import numpy as np
 import pytest
 
 from benchmarks.pluto_process import plutos
-from radio.api import Radio, Range
+from calibration.correct.calibrated_radio import CalibratedRadio
+from calibration.estimate import Estimate
+from calibration.profiles.profile import Profile
+from radio.api import Radio, RadioSettings, Range
 from radio.limits import LimitedRadio, Limits
 from radio.recording import RecordingRadio
 from radio.registry import open_radio
 
 BUILT_IN = (
-    *("loopback", "file", "sim", "sim-pluto", "limited", "recording"),
+    *("loopback", "file", "sim", "sim-pluto", "limited", "recording", "calibrated"),
     *("remote", "remote-sim", "remote-debian", "pluto"),
 )
 AIRS = count()
@@ -26,6 +30,26 @@ ANYTHING = Limits(
     max_duty_cycle=1.0,
     window_s=1.0,
     max_burst_s=1e3,
+)
+NOW = datetime(2026, 1, 31, tzinfo=UTC)
+# Nothing that raises samples to send: those at full scale would be cut off, and counted.
+FAULTS = Profile(
+    serial="loopback",
+    model="loopback",
+    band=Range(70e6, 6e9),
+    settings=RadioSettings(),
+    measured_at=NOW,
+    valid_days=1.0,
+    temperature_c=None,
+    software="tests",
+    reference="loopback",
+    scalars={
+        "delay": Estimate(7.0, 0.01, "samples"),
+        "rx_dc_in_phase": Estimate(0.01, 1e-4, ""),
+        "rx_iq_gain": Estimate(0.3, 0.01, "dB"),
+        "rx_iq_phase": Estimate(-1.5, 0.01, "deg"),
+        "rx_gain_error": Estimate(0.5, 0.1, "dB"),
+    },
 )
 
 
@@ -105,6 +129,8 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
             return Backend(lambda: LimitedRadio(open_radio("loopback://"), ANYTHING))
         case "recording":
             return Backend(lambda: RecordingRadio(open_radio("loopback://")))
+        case "calibrated":
+            return Backend(lambda: CalibratedRadio(open_radio("loopback://?delay=7"), FAULTS, NOW))
         case "remote" | "remote-sim" | "remote-debian" as kind:
             # A radio has one client: who opens a second one gets the other.
             served, turn = request.getfixturevalue(kind.replace("-", "_")), count()
