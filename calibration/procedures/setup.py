@@ -8,12 +8,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from calibration.estimate import MeasurementError
+from calibration.procedures.airtime import Airtime
+from calibration.procedures.as_found import as_found
 from calibration.procedures.findings import Findings
 from radio.api import IQ, Capture, Radio, RadioError, RadioSettings, require_settings
-from radio.limits import Interval, Limits, joined
+from radio.limits import Limits
 from radio.waveform.numerology import Numerology
 
 TRIES = 3  # of a capture, of which a busy host loses samples
+SAME = 1e-8  # relative: carriers and rates that are one to a radio
 WAITS = 20  # per window of a duty cycle, until it permits more
 
 
@@ -68,7 +71,7 @@ class Setup:
     search_s: float = 0.05
     limits: Limits | None = None
     known: Findings = field(default_factory=Findings)
-    _on_air: list[Interval] = field(default_factory=list, init=False, repr=False)
+    _airtime: Airtime = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """ValueError where settings do not belong together; RadioError where a radio can't."""
@@ -89,6 +92,7 @@ class Setup:
         require_settings(other, self.receiver.caps)
         if self.limits is not None:
             self.limits.require_settings(mine)
+        self._airtime = Airtime(self.limits)
 
     @property
     def is_alone(self) -> bool:
@@ -143,19 +147,14 @@ class Setup:
         """Set both radios up, and leave them as they were found, however it ends.
 
         Raises:
-            RadioError: a radio refuses its settings, or is lost.
+            RadioError: a radio or the limits do not permit the settings, or it is lost.
         """
         radios = [self.sender] if self.is_alone else [self.sender, self.receiver]
-        found = [(radio, radio.settings) for radio in radios]
-        try:
-            self._tune()
+        with as_found(radios, lambda: self._airtime.end):
+            self._configure(self.sender, self.sender_settings)
+            self._configure(self.receiver, self.receiver_settings)
+            self._airtime.resume(self.sender.now())
             yield
-        except BaseException as error:
-            for refusal in self._restored(found):
-                error.add_note(f"a radio was not left as it was found: {refusal}")
-            raise
-        for refusal in self._restored(found):
-            raise refusal
 
     def set_gains(self, tx_gain_db: float | None = None, rx_gain_db: float | None = None) -> None:
         """Set one gain or both; `tx_gain_db` and `rx_gain_db` say what the radios made of it.
@@ -185,8 +184,7 @@ class Setup:
 
     def require_allowed(self, n: int, offsets: Sequence[int] = (0,)) -> None:
         """RadioError where the limits never permit bursts of n samples at these offsets."""
-        if self.limits is not None:
-            self.limits.require_airtime(_intervals(n, offsets), self.rate_hz)
+        self._airtime.require_allowed(n, offsets, self.rate_hz)
 
     def hear(self, iq: IQ, offsets: Sequence[int] = (0,)) -> Heard:
         """Send a burst, once or at several offsets, and capture what surely contains all of it.
@@ -304,64 +302,31 @@ class Setup:
         if self.limits is not None:
             self.limits.require_settings(self.sender.settings)
         start = self.sender.transmit(iq, at).started_at
-        self._on_air = joined(self._on_air, start, start + iq.size)
+        self._airtime.add(start, iq.size)
         return start
 
     def _await_airtime(self, n: int, offsets: Sequence[int]) -> None:
-        """Listen until the limits permit these bursts."""
-        if self.limits is None:
-            return
+        """Let time pass until the limits permit these bursts."""
         self.require_allowed(n, offsets)
-        for _ in range(WAITS + 1):
+        for waits_left in reversed(range(WAITS + 1)):
             start = self.sender.now() + self._lead
-            on_air = self._on_air
-            for low, high in _intervals(n, offsets):
-                on_air = joined(on_air, start + low, start + high)
-            try:
-                self.limits.require_airtime(on_air, self.rate_hz)
-            except RadioError as error:
-                refusal = error
-            else:
+            refusal = self._airtime.refusal(n, offsets, start, self.rate_hz)
+            if refusal is None or self.limits is None:
                 return
+            if not waits_left:
+                raise refusal
             self.sender.receive(math.ceil(self.limits.window_s * self.rate_hz / WAITS))
-        raise refusal
-
-    def _tune(self) -> None:
-        for radio, want in (
-            (self.sender, self.sender_settings),
-            (self.receiver, self.receiver_settings),
-        ):
-            self._configure(radio, want)
-        # Clocks may have been set back, or have gone on at another rate: what was sent before
-        # counts as if it had ended right now.
-        if self._on_air:
-            shift = self.sender.now() - self._on_air[-1][1]
-            self._on_air = [(start + shift, end + shift) for start, end in self._on_air]
 
     def _configure(self, radio: Radio, want: RadioSettings) -> None:
         """Apply settings; the sender's within the limits."""
-        if radio.settings == want:
-            return
-        if self.limits is not None and radio is self.sender:
-            self.limits.require_settings(want)
-        radio.configure(want)
-
-    def _restored(self, found: list[tuple[Radio, RadioSettings]]) -> list[RadioError]:
-        """Silence first, then the settings that were found; what the radios refuse."""
-        refusals = []
-        for radio, settings in found:
-            try:
-                while radio is self.sender and self._on_air:
-                    left = self._on_air[-1][1] - radio.now()
-                    if left <= 0:
-                        break
-                    radio.receive(left)  # what is still on the air keeps the gain it was sent with
-                if radio.settings != settings:
-                    radio.configure(settings)
-            except RadioError as error:
-                refusals.append(error)
-        return refusals
-
-
-def _intervals(n: int, offsets: Sequence[int]) -> list[Interval]:
-    return [(offset, offset + n) for offset in offsets]
+        now = radio.settings
+        if all(
+            math.isclose(getattr(want, name), getattr(now, name), rel_tol=SAME)
+            for name in ("carrier_hz", "sample_rate_hz")
+        ):
+            # The radio's own nearest steps: to ask for others again would begin its clock anew.
+            want = replace(want, carrier_hz=now.carrier_hz, sample_rate_hz=now.sample_rate_hz)
+        if want != now:
+            if self.limits is not None and radio is self.sender:
+                self.limits.require_settings(want)
+            radio.configure(want)
