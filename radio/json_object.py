@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from radio.api import RadioError
+from radio.api import RadioError, Range
 
 
 class JsonObject:
@@ -63,6 +65,14 @@ class JsonObject:
         """A string."""
         return str(self.value(key, str))
 
+    def texts(self, key: str) -> list[str]:
+        """Strings."""
+        values = self.value(key, list)
+        for i, value in enumerate(values):
+            if not isinstance(value, str):
+                raise self.error(f"{self.place(key)}[{i}] should not be {value!r:.80}")
+        return [str(value) for value in values]
+
     def number(self, key: str, default: float | None = None) -> float:
         """A finite number."""
         return self._finite(key, self.value(key, (int, float), default))
@@ -74,6 +84,22 @@ class JsonObject:
             if not isinstance(value, (int, float)) or isinstance(value, bool):
                 raise self.error(f"{self.place(key)}[{i}] should not be {value!r:.80}")
         return [self._finite(f"{key}[{i}]", value) for i, value in enumerate(values)]
+
+    def span(self, key: str) -> Range:
+        """A range, as two numbers."""
+        ends = self.numbers(key)
+        if len(ends) != 2:
+            raise self.error(f"{self.place(key)} should be two numbers, not {len(ends)}")
+        return Range(*ends)
+
+    @contextmanager
+    def naming(self) -> Iterator[None]:
+        """What a class refuses that is made of these values, with the place of the object."""
+        try:
+            yield
+        except ValueError as refusal:
+            where = f"{self.file}: {self.where}" if self.where else str(self.file)
+            raise self.error(f"{where}: {refusal}") from refusal
 
     def index(self, key: str, default: int | None = None) -> int:
         """A whole number from 0 on."""

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +17,7 @@ from calibration.curve import Curve
 from calibration.estimate import Estimate
 from calibration.profiles.profile import Profile, ProfileError, stamp
 from calibration.profiles.quantity import CURVES, SCALARS
-from radio.api import RadioSettings, Range
+from radio.api import RadioSettings
 from radio.json_object import JsonObject
 
 FORMAT, VERSION = "airmeta-calibration", 1
@@ -93,11 +91,11 @@ def from_json(file: Path, content: bytes) -> Profile:
     scalars.require_known(*SCALARS)
     curves.require_known(*CURVES)
     celsius = root.values.get("temperature_c")
-    with _naming(root):
+    with root.naming():
         return Profile(
             serial=radio.text("serial"),
             model=radio.text("model"),
-            band=_span(root, "band_hz"),
+            band=root.span("band_hz"),
             settings=RadioSettings(**{name: settings.number(name) for name in SETTINGS}),
             measured_at=datetime.fromisoformat(root.text("measured_at")),
             valid_days=root.number("valid_days"),
@@ -114,34 +112,17 @@ def from_json(file: Path, content: bytes) -> Profile:
 
 def _estimate(keys: JsonObject) -> Estimate:
     keys.require_known("value", "uncertainty", "unit")
-    with _naming(keys):
+    with keys.naming():
         return Estimate(keys.number("value"), keys.number("uncertainty"), keys.text("unit"))
 
 
 def _curve(keys: JsonObject) -> Curve:
     keys.require_known("settings", "values", "uncertainties", "unit", "linear")
-    with _naming(keys):
+    with keys.naming():
         return Curve(
             tuple(keys.numbers("settings")),
             tuple(keys.numbers("values")),
             tuple(keys.numbers("uncertainties")),
             keys.text("unit"),
-            _span(keys, "linear"),
+            keys.span("linear"),
         )
-
-
-def _span(keys: JsonObject, key: str) -> Range:
-    ends = keys.numbers(key)
-    if len(ends) != 2:
-        raise ProfileError(f"{keys.place(key)} should be two numbers, not {len(ends)}")
-    return Range(*ends)
-
-
-@contextmanager
-def _naming(keys: JsonObject) -> Iterator[None]:
-    """What a dataclass refuses, with the place in the file."""
-    try:
-        yield
-    except ValueError as error:
-        where = f"{keys.file}: {keys.where}" if keys.where else str(keys.file)
-        raise ProfileError(f"{where}: {error}") from error
