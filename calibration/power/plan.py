@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from radio.api import Range
+from radio.api import RadioError, Range
 
 Verdict = Literal["meets", "unsure", "too weak", "too strong"]
 VERDICTS: tuple[str, ...] = get_args(Verdict)
 
 
-class PlanError(Exception):
+class PlanError(RadioError):
     """A plan cannot be made or used: what is wrong, where, and what would be right."""
 
 
@@ -44,6 +45,15 @@ class Planned:
     verdict: Verdict
     missing_db: float
 
+    def __post_init__(self) -> None:
+        if self.verdict not in VERDICTS:
+            raise ValueError(f"verdict should be one of {', '.join(VERDICTS)}, not {self.verdict}")
+        if self.tx_gain_db not in self.gains_db:
+            raise ValueError(f"tx_gain_db = {self.tx_gain_db:g} is outside {self.gains_db}")
+        for name in ("step_db", "doubt_db", "missing_db"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} should be 0 or more, not {getattr(self, name)}")
+
 
 @dataclass(frozen=True)
 class GainPlan:
@@ -70,6 +80,11 @@ class GainPlan:
     headroom_db: float
     devices: tuple[Planned, ...]
     reasons: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        names = [device.name for device in self.devices]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"devices should be one or more with a name each, not {names}")
 
     @property
     def reference_gain_db(self) -> float:
