@@ -13,6 +13,7 @@ from fl_core.tasks import omniglot
 from radio.api import RadioError
 from testbed import bench_file, experiment_file, tables
 from testbed import doctor as doctor_checks
+from testbed.calibrate_command import calibrate_app
 from testbed.evaluate import evaluate_run
 from testbed.keys_command import keys_app
 from testbed.nodes_command import node_app, status, stop, up
@@ -34,6 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+app.add_typer(calibrate_app, name="calibrate")
 app.add_typer(keys_app, name="keys")
 app.add_typer(node_app, name="node")
 app.add_typer(radio_app, name="radio")

@@ -1,0 +1,112 @@
+"""`airmeta calibrate`: measure radios, look at what was measured, compare it, check it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from calibration.profiles.profile_folder import read_profile
+from testbed import bench_file
+from testbed.calibrating import tables
+from testbed.calibrating.difference import changes, require_other
+from testbed.calibrating.inspection import inspect_files, inspect_places
+from testbed.calibrating.nodes import places_of
+from testbed.calibrating.page import draw, write_figures, write_page
+from testbed.calibrating.shelf import FOLDER, Shelf, profile_paths
+from testbed.calibrating.values import as_json as profile_json
+from testbed.options import Json
+from testbed.runs import stop_after_round
+from testbed.terminal import console, messages, print_json
+
+calibrate_app = typer.Typer(
+    help="Measure radios, keep what was measured as profiles, look at these and check them.",
+    no_args_is_help=True,
+)
+
+Place = Annotated[
+    Path, typer.Argument(metavar="[FOLDER|PROFILE]", help="Profiles; default profiles/.")
+]
+Folder = Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Profiles; default profiles/.")]
+
+
+@calibrate_app.command(epilog="Example: `airmeta calibrate show profiles --html bench.html`")
+def show(
+    place: Place = FOLDER,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a page with all figures.")
+    ] = None,
+    png: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write the figures into a folder.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what was measured, how sure it is, how old, and until when it holds."""
+    now, shelf = datetime.now(UTC), Shelf.read(place, {})
+    written: list[Path] = []
+    if html is not None or png is not None:
+        charts = draw(shelf)
+        if html is not None:
+            write_page(html, shelf, charts, now)
+            written.append(html)
+        if png is not None:
+            written += write_figures(png, charts)
+    profiles = list(shelf.latest.values())
+    if as_json:
+        files = [str(path) for path in written]
+        print_json({"profiles": [profile_json(one, now) for one in profiles], "written": files})
+        return
+    for profile in profiles:
+        tables.print_profile(console, profile, now)
+    for path in written:
+        messages.print(f"{path}: written", markup=False, highlight=False, soft_wrap=True)
+
+
+@calibrate_app.command(
+    epilog="Example: `airmeta calibrate diff profiles/history/OLD.json profiles/NEW.json`"
+)
+def diff(
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="A profile.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="A later one of the same radio.")],
+    as_json: Json = False,
+) -> None:
+    """Say what changed, and end with exit code 1 where something did by more than its tolerance."""
+    before, after = read_profile(old), read_profile(new)
+    require_other(before, after)
+    found = changes(before, after)
+    exceeding = [change.title for change in found if change.exceeds]
+    if as_json:
+        print_json({"changes": [change.as_dict() for change in found]})
+    else:
+        console.print(tables.of_changes(found))
+        text = f"beyond tolerance: {', '.join(exceeding)}" if exceeding else "all within tolerance"
+        console.print(text, style="red" if exceeding else "green", soft_wrap=True)
+    if exceeding:
+        raise typer.Exit(1)
+
+
+@calibrate_app.command(epilog="Example: `airmeta calibrate check --bench bench.yaml`")
+def check(
+    folder: Folder = FOLDER,
+    bench: Annotated[
+        str | None, typer.Option(metavar="BENCH", help="Ask the radios of this bench too.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say which profiles cannot be used; with a bench, whether each radio is where it belongs."""
+    now = datetime.now(UTC)
+    if bench is None:
+        verdicts = inspect_files(profile_paths(folder), now)
+    else:
+        with stop_after_round():
+            verdicts = inspect_places(places_of(bench_file.read(bench), folder), now)
+    if as_json:
+        print_json({"checked": [one.as_dict() for one in verdicts]})
+    elif verdicts:
+        tables.print_verdicts(console, verdicts)
+    else:
+        messages.print(f"{folder}: holds no profile", style="yellow")
+    if any(one.faults for one in verdicts) or not verdicts:
+        raise typer.Exit(1)

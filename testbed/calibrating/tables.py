@@ -1,0 +1,76 @@
+"""What a person reads of profiles in the terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import datetime
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from calibration.profiles.profile import Profile
+from testbed.calibrating.difference import Change
+from testbed.calibrating.inspection import Verdict
+from testbed.calibrating.values import curves_of, facts_of, is_fresh, measured, minus, values_of
+
+COLOURS = {"exceeds": "red", "changed": "yellow"}
+PLAIN = {"markup": False, "highlight": False}
+
+
+def print_profile(console: Console, profile: Profile, now: datetime) -> None:
+    """All of one profile."""
+    console.print(profile.source, style="bold", soft_wrap=True, **PLAIN)
+    for name, text in facts_of(profile, now).items():
+        bad = name == "valid" and not is_fresh(profile, now)
+        console.print(f"  {name:<12} {text}", style="red" if bad else None, soft_wrap=True, **PLAIN)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2))
+    table.add_column("quantity")
+    for title in ("value", "± 95 %", "unit", "tolerance"):
+        table.add_column(title, justify="left" if title == "unit" else "right")
+    for value in values_of(profile):
+        table.add_row(value.title, value.value, value.interval, value.unit, value.tolerance)
+    if table.row_count:
+        console.print(table)
+    for title, text in curves_of(profile).items():
+        console.print(f"  {title}: {text}", **PLAIN)
+    console.print()
+
+
+def of_changes(changes: Sequence[Change]) -> Table:
+    """What was, and by how much it changed: in units, and in doubts."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("quantity")
+    for title in ("old", "change", "± 95 %"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("unit", no_wrap=True)
+    for title in ("in σ", "limit"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for change in changes:
+        old, difference, doubts = change.old, change.difference, change.doubts
+        moved, half = ("–", "–") if difference is None else measured(difference)
+        table.add_row(
+            change.title + ("" if change.setting is None else minus(f" at {change.setting:.4g}")),
+            "–" if old is None else measured(old)[0],
+            moved if moved[0] in "−–" else f"+{moved}",
+            half,
+            change.unit,
+            "–" if doubts is None else "∞" if math.isinf(doubts) else f"{doubts:.1f}",
+            "" if change.tolerance is None else f"{change.tolerance:g}",
+            Text(change.verdict, style=COLOURS.get(change.verdict, "")),
+        )
+    return table
+
+
+def print_verdicts(console: Console, verdicts: Sequence[Verdict]) -> None:
+    """Who is fine, and what is wrong with whom."""
+    width = max((len(one.name) for one in verdicts), default=0)
+    for one in verdicts:
+        serial = f"  {one.serial}" if one.serial else ""
+        if not one.faults:
+            console.print(f"{one.name:<{width}}  ok{serial}", soft_wrap=True, **PLAIN)
+        for fault in one.faults:
+            text = f"{one.name:<{width}}  {fault}"
+            console.print(text, style="red", soft_wrap=True, **PLAIN)
