@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 import matplotlib.dates as mdates
 import numpy as np
@@ -74,9 +74,11 @@ def draw_drift(histories: Histories) -> Chart | None:
             axes.set(title=title, ylabel=f"change ({unit})")
             # sharex would leave those above an empty place without dates.
             axes.tick_params(labelbottom=True)
-            locator = mdates.AutoDateLocator(maxticks=6)
+            # matplotlib says nothing of the types of its dates.
+            locator = mdates.AutoDateLocator(maxticks=6)  # type: ignore[no-untyped-call]
             axes.xaxis.set_major_locator(locator)
-            axes.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator))
+            shown = mdates.ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]
+            axes.xaxis.set_major_formatter(shown)
         for axes in panels[len(drawn) :]:
             axes.remove()
         legend_for(figure, panels[0])
@@ -131,14 +133,16 @@ def _known(histories: Histories, take: Take) -> bool:
 
 def _trace(axes: Axes, kept: Sequence[Profile], take: Take, label: str, colour: str) -> None:
     seen: list[tuple[datetime, Estimate]] = [
-        (one.measured_at, value) for one in kept if (value := take(one)) is not None
+        (one.measured_at.astimezone(UTC).replace(tzinfo=None), value)
+        for one in kept
+        if (value := take(one)) is not None
     ]
     if len(seen) < 2:
         return
     first = seen[0][1]
     changes = [value.minus(first) for _, value in seen]
     halves = [0.0, *(COVERAGE * change.uncertainty for change in changes[1:])]
-    when = [mdates.date2num(at) for at, _ in seen]
+    when = np.array([at for at, _ in seen], dtype="datetime64[s]")
     axes.errorbar(
         when, [change.value for change in changes], halves,
         fmt="o-", ms=3, lw=1.2, elinewidth=0.8, color=colour, label=label,

@@ -16,15 +16,20 @@ from testbed.calibrating.inspection import Verdict
 from testbed.calibrating.values import curves_of, facts_of, is_fresh, measured, minus, values_of
 
 COLOURS = {"exceeds": "red", "changed": "yellow"}
-PLAIN = {"markup": False, "highlight": False}
 
 
 def print_profile(console: Console, profile: Profile, now: datetime) -> None:
     """All of one profile."""
-    console.print(profile.source, style="bold", soft_wrap=True, **PLAIN)
+    console.print(profile.source, style="bold", soft_wrap=True, markup=False, highlight=False)
     for name, text in facts_of(profile, now).items():
         bad = name == "valid" and not is_fresh(profile, now)
-        console.print(f"  {name:<12} {text}", style="red" if bad else None, soft_wrap=True, **PLAIN)
+        console.print(
+            f"  {name:<12} {text}",
+            style="red" if bad else None,
+            soft_wrap=True,
+            markup=False,
+            highlight=False,
+        )
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2))
     table.add_column("quantity")
     for title in ("value", "± 95 %", "unit", "tolerance"):
@@ -34,7 +39,7 @@ def print_profile(console: Console, profile: Profile, now: datetime) -> None:
     if table.row_count:
         console.print(table)
     for title, text in curves_of(profile).items():
-        console.print(f"  {title}: {text}", **PLAIN)
+        console.print(f"  {title}: {text}", markup=False, highlight=False)
     console.print()
 
 
@@ -70,7 +75,9 @@ def print_verdicts(console: Console, verdicts: Sequence[Verdict]) -> None:
     for one in verdicts:
         serial = f"  {one.serial}" if one.serial else ""
         if not one.faults:
-            console.print(f"{one.name:<{width}}  ok{serial}", soft_wrap=True, **PLAIN)
+            console.print(
+                f"{one.name:<{width}}  ok{serial}", soft_wrap=True, markup=False, highlight=False
+            )
         for fault in one.faults:
             text = f"{one.name:<{width}}  {fault}"
-            console.print(text, style="red", soft_wrap=True, **PLAIN)
+            console.print(text, style="red", soft_wrap=True, markup=False, highlight=False)
