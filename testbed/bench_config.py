@@ -66,7 +66,6 @@ class NodeConfig(Section):
 
     name: NodeName
     radio: RadioText  # URI
-    calibration: FilePath | None = None  # profile of its radio
 
 
 class DevicesTemplate(Section):
@@ -75,7 +74,6 @@ class DevicesTemplate(Section):
     count: Annotated[int, Field(ge=1, le=MOST_DEVICES)]
     name: str = "d{n}"
     radio: Text
-    calibration: FilePath | None = None
 
     @model_validator(mode="after")
     def _valid(self) -> DevicesTemplate:
@@ -89,13 +87,9 @@ class DevicesTemplate(Section):
 
     def node(self, number: int) -> NodeConfig:
         """The device of this number."""
-        written = {key: getattr(self, key) for key in ("name", "radio", "calibration")}
+        written = {"name": self.name, "radio": self.radio}
         return NodeConfig.model_validate(
-            {
-                key: str(value).replace("{n}", str(number))
-                for key, value in written.items()
-                if value is not None
-            }
+            {key: text.replace("{n}", str(number)) for key, text in written.items()}
         )
 
 
@@ -146,6 +140,13 @@ class LinkConfig(Section):
     control_s: Seconds | None = None  # from the last sounding to the earliest data
 
 
+class CalibrationConfig(Section):
+    """What `airmeta calibrate` measured of this bench's radios."""
+
+    folder: FilePath  # profiles by serial, and the plan of their powers
+    hold: bool = True  # follow what drifts slowly with the devices' gains
+
+
 class DeadlinesConfig(Section):
     """How long nodes wait for each other."""
 
@@ -172,6 +173,10 @@ def _air(value: Any) -> Any:
     return {"at": value} if isinstance(value, str) else value
 
 
+def _calibration(value: Any) -> Any:
+    return {"folder": value} if isinstance(value, str) else value
+
+
 class BenchConfig(Section):
     """One bench, completely."""
 
@@ -184,13 +189,14 @@ class BenchConfig(Section):
     keys: FilePath | None = None  # folder; needed where other machines can connect
     limits: LimitsConfig | None = None
     link: LinkConfig = LinkConfig()
+    calibration: Annotated[CalibrationConfig | None, BeforeValidator(_calibration)] = None
     deadlines: DeadlinesConfig = DeadlinesConfig()
     retries: Count = 2  # failed bursts of a round that are sounded and sent again
     restarts: Count = 3  # of a node that died, by `airmeta up`
 
     @model_validator(mode="after")
     def _consistent(self) -> BenchConfig:
-        found = [*self._shared(), *self._exposed(), *self._unpaced()]
+        found = [*self._shared(), *self._exposed(), *self._unpaced(), *self._planned()]
         if found:
             raise _mistakes(found)
         return self
@@ -248,6 +254,12 @@ class BenchConfig(Section):
         for loc, node in self._located():
             if plutos and node.name not in plutos:
                 yield (*loc, "radio"), f"{node.radio} should be a virtual PlutoSDR like the others"
+
+    def _planned(self) -> Iterator[tuple[Loc, str]]:
+        """What the link says, and the plan of the powers too."""
+        for key in ("rx_gain_db", "tx_gain_db", "reference_gain_db"):
+            if self.calibration is not None and getattr(self.link, key) is not None:
+                yield ("link", key), "is what the plan of calibration.folder says; leave it out"
 
     def _exposed(self) -> Iterator[tuple[Loc, str]]:
         """What other machines can reach, and nobody guards."""

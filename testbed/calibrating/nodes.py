@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from calibration.profiles.profile import ProfileError
-from calibration.profiles.profile_folder import ProfileFolder, read_profile
+from calibration.profiles.profile_folder import ProfileFolder
 from calibration.profiles.told import serial_of, temperature_of
 from radio.api import RadioError
 from radio.registry import open_radio
@@ -18,16 +17,14 @@ def places_of(bench: BenchFile, folder: Path) -> list[Place]:
     """Every node with its radio as that answers now, opened one after the other.
 
     Args:
-        bench: whose nodes name their profiles, or not.
-        folder: where profiles are found by serial, of nodes that name none.
+        bench: whose nodes there are.
+        folder: where profiles are found by serial.
     """
     return [_place(bench, node, folder) for node in bench.nodes]
 
 
 def _place(bench: BenchFile, node: NodeConfig, folder: Path) -> Place:
     present = _ask(bench, node)
-    if node.calibration is not None:
-        return Place(node.name, present, (node.calibration,), _serial_in(node.calibration))
     if isinstance(present, str):
         return Place(node.name, present, (), None)
     own = tuple(Path(one.source) for one in ProfileFolder(folder).of(present.serial))
@@ -42,11 +39,3 @@ def _ask(bench: BenchFile, node: NodeConfig) -> Present | str:
             return Present(serial_of(radio), temperature_of(radio))
     except RadioError as error:
         return f"{node.radio}: {error}"
-
-
-def _serial_in(path: Path) -> str | None:
-    """Of which radio a profile is; None where it cannot be read, which others tell."""
-    try:
-        return read_profile(path).serial
-    except ProfileError:
-        return None

@@ -6,12 +6,17 @@ Nothing of it is sent: each node has the bench file, and the experiment comes wi
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 
+from calibration.power.plan import GainPlan
+from calibration.profiles.told import serial_of
 from fl_core.errors import InputError
-from radio.api import RadioSettings
+from radio.api import Radio, RadioSettings
 from testbed.bench_config import BenchConfig
 from testbed.experiment import Experiment
+from testbed.on_air.calibrated import calibrated, gain_plan
 from testbed.on_air.link import Link
 from testbed.on_air.timeline import Timeline
 from testbed.on_air.virtual_bench import VirtualBench
@@ -23,11 +28,15 @@ class AirPlan:
 
     Attributes:
         virtual: the air as it would be simulated, with what the bench says of its radios.
-        settings: of every radio.
+        settings: of every radio; transmit gains of devices are those of `gains`, where there are.
+        gains: as planned for this bench.
+        profiles: folder of what was measured of the bench's radios.
     """
 
     virtual: VirtualBench
     settings: RadioSettings
+    gains: GainPlan | None = None
+    profiles: Path | None = None
 
     @property
     def link(self) -> Link:
@@ -52,11 +61,19 @@ class AirPlan:
 
         Raises:
             InputError: the experiment sends no samples.
+            RadioError: the bench's plan of powers cannot be read, or is for another bench.
         """
         virtual = experiment.bench
         if not isinstance(virtual, VirtualBench):
             raise InputError("nodes need an experiment with scheme = air and uplink = iq")
         given = bench.link.model_dump(exclude_none=True)
+        plan, profiles = None, None if bench.calibration is None else bench.calibration.folder
+        if profiles is not None:
+            devices = tuple(node.name for node in bench.nodes())
+            plan = gain_plan(profiles, devices, experiment.config.iq.backoff_db)
+        if plan is not None:
+            given["rx_gain_db"] = plan.rx_gain_db
+            given["reference_gain_db"] = plan.reference_gain_db
         gains = {key: given.pop(key) for key in ("rx_gain_db", "tx_gain_db") if key in given}
         if "reference_gain_db" in given:
             given["reference_gain"] = 10 ** (given.pop("reference_gain_db") / 20)
@@ -69,7 +86,26 @@ class AirPlan:
             sample_rate_hz=virtual.link.numerology.sample_rate_hz,
             rx_gain_db=virtual.levels.rx_gain_db,
         )
-        return cls(virtual, replace(settings, **gains))
+        return cls(virtual, replace(settings, **gains), plan, profiles)
+
+    def calibrated(self, radio: Radio, device: str | None, settings: RadioSettings) -> Radio:
+        """A radio of the bench behind its profile.
+
+        Args:
+            radio: open.
+            device: whose it should be; None for the receiver's.
+            settings: that it will have.
+
+        Raises:
+            RadioError: the plan is for another radio in this place, or its profile does not hold.
+        """
+        if self.gains is not None:
+            serial = serial_of(radio)
+            receiver = self.gains.receiver_serial if device else serial
+            self.gains.require_radios(receiver, {device: serial} if device else {})
+        if self.profiles is None:
+            return radio
+        return calibrated(radio, self.profiles, settings, datetime.now(UTC))
 
     def legs(self, num_devices: int) -> tuple[Timeline, ...]:
         """The legs of a round of so many devices."""

@@ -30,7 +30,7 @@ from testbed.nodes.device_messages import Armed, Heard, Marked, Report
 from testbed.nodes.member import Mute, Say, Unfit
 from testbed.nodes.memory import MemoryFile
 from testbed.nodes.messages import Body
-from testbed.nodes.own_radio import OwnRadio, RadioGoneError
+from testbed.nodes.own_radio import FINAL, OwnRadio
 from testbed.nodes.spoke import Spoke
 from testbed.on_air.device import Device
 from testbed.on_air.timeline import Timeline
@@ -58,7 +58,7 @@ class DeviceNode:
         self._bench = bench
         self._state = state
         waits = bench.deadlines
-        self._radio = OwnRadio(open_radio, waits.answer_s, waits.rejoin_s)
+        self._radio = OwnRadio(open_radio, self._dressed, waits.answer_s, waits.rejoin_s)
         self._job: Job | None = None
         self._settings = RadioSettings()
         self._call: CallOnAir | None = None
@@ -94,19 +94,28 @@ class DeviceNode:
         try:
             self._job = Job(run, config, number, self._bench, self._state)
             self._settings = self._job.plan.settings
-        except (InputError, OSError) as error:
+        except (InputError, RadioError, OSError) as error:
             return Unfit(str(error))
         owed = self._job.memory.owed
         _log.info("in run %s as device %d", run, number)
         pending = None if owed.pending is None else owed.pending.round
         return device.Prepared(self._job.config_sha256, pending, owed.settled)
 
-    def _make_ready(self) -> None:
+    def _dressed(self, radio: Radio, settings: RadioSettings) -> Radio:
+        """The radio behind its profile; RadioError where it is not the one planned for."""
+        assert self._job is not None
+        name = self._bench.nodes()[self._job.number].name
+        return self._job.plan.calibrated(radio, name, settings)
+
+    def _make_ready(self) -> device.RadioRefused | None:
         assert self._job is not None
         try:
             self._radio.ready(self._settings, patience_s=0)
+        except FINAL as error:
+            return device.RadioRefused(str(error), final=True)
         except RadioError as error:  # the next call tries again, and says what comes of it
             _log.warning("radio: %s", error)
+        return None
 
     def _on_air(
         self, told: Mark | Listen | Sound | Send, grant: Grant | None, gain: SetGain | None
@@ -125,7 +134,7 @@ class DeviceNode:
             _log.warning("radio: %s", error)
             self.close()
             self._call = None
-            return device.RadioRefused(str(error), final=isinstance(error, RadioGoneError))
+            return device.RadioRefused(str(error), final=isinstance(error, FINAL))
 
 
 class Job:

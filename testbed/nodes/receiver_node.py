@@ -15,7 +15,7 @@ import numpy as np
 
 from fl_core.errors import InputError
 from fl_core.round import OverTheAir, received_snr
-from radio.api import Radio, RadioError, TxReport
+from radio.api import Radio, RadioError, RadioSettings, TxReport
 from radio.recording import RecordingRadio
 from radio.waveform.preamble import Preamble
 from radio.whole_file import write_atomically
@@ -34,7 +34,7 @@ from testbed.nodes.coordinator_messages import (
 )
 from testbed.nodes.member import Mute, Say, Unfit
 from testbed.nodes.messages import Body
-from testbed.nodes.own_radio import OwnRadio, RadioGoneError
+from testbed.nodes.own_radio import FINAL, OwnRadio
 from testbed.nodes.receiver_messages import Begun, BurstHeard, Estimate, Sent, Soundings, Status
 from testbed.nodes.rules import MessageError
 from testbed.nodes.spoke import Spoke
@@ -69,7 +69,7 @@ class ReceiverNode:
         self._bench = bench
         self._state = state
         waits = bench.deadlines
-        self._radio = OwnRadio(lambda: RecordingRadio(open_radio()), waits.answer_s, waits.rejoin_s)
+        self._radio = OwnRadio(open_radio, self._dressed, waits.answer_s, waits.rejoin_s)
         self._job: Job | None = None
         self._round: RoundHeard | None = None
 
@@ -91,7 +91,7 @@ class ReceiverNode:
             case receiver.Prepare(run, config):
                 try:
                     self._job = Job(run, config, self._bench, self._state)
-                except (InputError, OSError) as error:
+                except (InputError, RadioError, OSError) as error:
                     return Unfit(str(error))
                 _log.info("in run %s as the receiver", run)
                 return receiver.Prepared(self._job.config_sha256)
@@ -121,7 +121,12 @@ class ReceiverNode:
             _log.warning("radio: %s", error)
             status = Status(0, printable(str(error)))
             self.close()
-            return receiver.Failed(status, told.call, final=isinstance(error, RadioGoneError))
+            return receiver.Failed(status, told.call, final=isinstance(error, FINAL))
+
+    def _dressed(self, radio: Radio, settings: RadioSettings) -> RecordingRadio:
+        """The radio behind its profile; RadioError where it is not the one planned for."""
+        assert self._job is not None
+        return RecordingRadio(self._job.plan.calibrated(radio, None, settings))
 
     def _end_round(self, done: bool = False) -> None:
         if self._round is not None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fl_core.errors import InputError
 from radio.api import Radio
 from radio.keys import Keys
 from radio.registry import open_radio
@@ -156,11 +155,6 @@ def _start(
     begin: Callable[..., Any],
     stop: Callable[[], bool],
 ) -> End:
-    if node.calibration is not None:
-        raise InputError(
-            f"{bench.source}: {node.name}: calibration = {node.calibration}: profiles cannot be "
-            "applied yet; take the line out"
-        )
     limits = None if bench.config.limits is None else bench.config.limits.limits()
     deadlines = bench.config.deadlines
 

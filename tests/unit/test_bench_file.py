@@ -172,20 +172,22 @@ def test_sockets_are_this_users_and_this_files(bench, tmp_path, monkeypatch):
 def test_paths_are_meant_from_where_the_file_is(bench, tmp_path, monkeypatch):
     changes = {
         "keys": "keys",
-        "receiver": node(calibration="../rx.json"),
-        "devices": device(calibration="/etc/d0.json"),
+        "calibration": "../profiles",
     }
     bench(changes, at="lab/bench.yaml")
     monkeypatch.chdir(tmp_path)
     mine = read("lab/bench.yaml")
     assert mine.config.keys == tmp_path / "lab" / "keys"
-    assert mine.receiver.calibration == tmp_path / "lab" / ".." / "rx.json"
-    assert [d.calibration for d in mine.devices] == [Path("/etc/d0.json"), None, None]
+    assert mine.config.calibration.folder == tmp_path / "lab" / ".." / "profiles"
+    assert mine.config.calibration.hold
+    held = bench({"calibration": {"folder": "/etc/profiles", "hold": False}})
+    assert held.config.calibration.folder == Path("/etc/profiles")
+    assert not held.config.calibration.hold
     assert read("five-machines").config.keys == tmp_path / "keys"
 
 
 def test_the_hash_is_of_what_the_file_says_wherever_it_lies(bench, monkeypatch, tmp_path):
-    changes = {"keys": "keys", "devices": device(calibration="d0.json")}
+    changes = {"keys": "keys", "calibration": "profiles"}
     first = bench(changes)
     assert bench(changes, at="moved/bench.yaml").sha256 == first.sha256
     monkeypatch.setattr(tempfile, "tempdir", "/elsewhere")
@@ -407,7 +409,13 @@ def test_devices(lines, devices, message):
         ({"retries": -1}, "retries: input should be greater than or equal to 0, got -1"),
         ({"restarts": 1.5}, "restarts: input should be a valid integer, got 1.5"),
         ({"keys": 3}, "keys: "),
-        ({"receiver": node(calibration=3)}, "receiver.calibration: "),
+        ({"receiver": node(calibration="profiles")}, "receiver.calibration: unknown"),
+        ({"calibration": 3}, "calibration: "),
+        ({"calibration": {"hold": True}}, "calibration.folder: "),
+        (
+            {"calibration": "profiles", "link": {"rx_gain_db": 3.0}},
+            "link.rx_gain_db: is what the plan of calibration.folder says",
+        ),
     ],
 )
 def test_wrong_settings(lines, changes, message):

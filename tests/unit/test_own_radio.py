@@ -10,6 +10,10 @@ from testbed.nodes.own_radio import OwnRadio, RadioGoneError
 SETTINGS = RadioSettings(rx_gain_db=3.0)
 
 
+def as_it_is(radio, settings):
+    return radio
+
+
 class Shelf:
     """Radios to open; how often one was, and whether there is one now."""
 
@@ -36,7 +40,7 @@ def shelf(monkeypatch):
 
 
 def test_it_is_opened_once_and_configured_once(shelf):
-    own = OwnRadio(shelf.open, 10.0, 30.0)
+    own = OwnRadio(shelf.open, as_it_is, 10.0, 30.0)
     first = own.ready(SETTINGS)
     assert first.settings.rx_gain_db == 3.0
     first.configure(RadioSettings(rx_gain_db=2.0))  # as a radio may make of what was asked
@@ -47,7 +51,7 @@ def test_it_is_opened_once_and_configured_once(shelf):
 
 
 def test_after_a_fault_it_is_opened_anew(shelf):
-    own = OwnRadio(shelf.open, 10.0, 30.0)
+    own = OwnRadio(shelf.open, as_it_is, 10.0, 30.0)
     first = own.ready(SETTINGS)
     own.close()
     with pytest.raises(RadioError, match="closed"):
@@ -58,7 +62,7 @@ def test_after_a_fault_it_is_opened_anew(shelf):
 
 
 def test_one_that_is_gone_is_waited_for_and_lost_at_last(shelf):
-    own = OwnRadio(shelf.open, 10.0, 30.0)
+    own = OwnRadio(shelf.open, as_it_is, 10.0, 30.0)
     shelf.is_there = False
     own.ready(SETTINGS)  # it is open still
     own.close()
@@ -84,7 +88,7 @@ def test_one_that_is_gone_is_waited_for_and_lost_at_last(shelf):
 
 
 def test_one_that_breaks_while_it_is_set_up_is_opened_again(shelf, monkeypatch):
-    own = OwnRadio(shelf.open, 10.0, 30.0)
+    own = OwnRadio(shelf.open, as_it_is, 10.0, 30.0)
     own.close()
     configure, breaks = LoopbackRadio.configure, iter([True, True, False])
 
@@ -102,7 +106,7 @@ def test_one_that_breaks_while_it_is_set_up_is_opened_again(shelf, monkeypatch):
 
 
 def test_settings_that_it_always_refuses_are_the_end(shelf):
-    own = OwnRadio(shelf.open, 10.0, 30.0)
+    own = OwnRadio(shelf.open, as_it_is, 10.0, 30.0)
     never = RadioSettings(carrier_hz=1e12)
     with pytest.raises(RadioError) as error:
         own.ready(never)
@@ -119,7 +123,7 @@ def test_settings_that_it_always_refuses_are_the_end(shelf):
 
 
 def test_a_radio_that_fails_while_it_is_closed_is_closed(shelf):
-    own = OwnRadio(shelf.open, 10.0, 30.0)
+    own = OwnRadio(shelf.open, as_it_is, 10.0, 30.0)
 
     def refuse():
         raise RadioError("the line is dead")
