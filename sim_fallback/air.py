@@ -174,8 +174,9 @@ class Air:
                     f"sample {at} of {name} has passed: {listener} has heard the air of "
                     f"{1e6 * (heard_s - start_s):.0f} us later already"
                 )
-        burst = self._ledger.post(name, iq, at, gain_db, cyclic)
         radio = self.scene.radio(name)
+        sent_db = radio.front_end.tx_gain.gain_db(gain_db)
+        burst = self._ledger.post(name, iq, at, sent_db, cyclic)
         return self._ledger.clipped(burst, radio.front_end, radio.key, self.scene.sample_rate_hz)
 
     def cancel(self, name: str, at: int) -> None:
@@ -267,9 +268,10 @@ class Air:
         incident = self.incident(name, index, transmitters, scene)
         if incident is None:
             incident = np.zeros(TILE, np.complex64)
-        incident *= np.float32(10 ** (rx_gain_db / 20))
+        gain_db = listener.front_end.rx_gain.gain_db(rx_gain_db)
+        incident *= np.float32(10 ** (gain_db / 20))
         rate_hz = scene.sample_rate_hz
-        gain_db = rx_gain_db + noise_drift_db(listener, index, rate_hz)
+        gain_db += noise_drift_db(listener, index, rate_hz)
         return listener.front_end.received(incident, listener.key, index * TILE, rate_hz, gain_db)
 
     def bursts(self, name: str, index: int) -> tuple[Burst, ...]:

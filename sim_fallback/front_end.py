@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from sim_fallback.gain_error import EXACT, GainError
 from sim_fallback.phase_noise import PhaseNoise
 from sim_fallback.power_amplifier import PowerAmplifier, rotate
 from sim_fallback.streams import Key, white_noise
@@ -98,10 +99,11 @@ class FrontEnd:
         tx_iq, rx_iq: imbalance of the mixers; None for balanced ones.
         tx_dc, rx_dc: LO leakage and DC offset, in units of full scale.
         tx_phase_noise, rx_phase_noise: of the two synthesizers.
+        tx_gain, rx_gain: from settings of the gains to gains.
         tx_delay, rx_delay: group delays of both directions in samples of the radio, >= 0. They
             are applied where the path is rendered.
         tx_gain_db_per_k, rx_gain_db_per_k: what the gains add for each K of warmth; see
-            `presets.Equipment`. Applied there, too.
+            `presets.Equipment`. Applied there, too, as are the gains.
         turnaround_s: from the last sample of a capture until an answer can be on the air.
         clips: whether I and Q end at full scale.
     """
@@ -118,6 +120,8 @@ class FrontEnd:
     rx_dc: complex = 0.0
     tx_phase_noise: PhaseNoise = NO_PHASE_NOISE
     rx_phase_noise: PhaseNoise = NO_PHASE_NOISE
+    tx_gain: GainError = EXACT
+    rx_gain: GainError = EXACT
     tx_delay: float = 0.0
     rx_delay: float = 0.0
     tx_gain_db_per_k: float = 0.0

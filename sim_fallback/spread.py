@@ -9,7 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from sim_fallback.front_end import FrontEnd, IQImbalance
+from sim_fallback.gain_error import GainError
 from sim_fallback.streams import Key, stream
+
+MOST_RIPPLE_DB = 3.0
+"""Below which a higher setting is always a higher gain."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,7 @@ class Spread:
     Attributes:
         path_loss_db: between the farthest device and the nearest.
         gain_error_db: transmit and receive gains are off what the settings say by up to this much.
+        gain_ripple_db: and by as much as this more, up and down over the settings.
         iq_gain_db, iq_phase_deg: imbalances of both mixers, up to this much.
         dc: LO leakage and DC offset, magnitudes up to this much, in units of full scale.
         delay_samples: group delays of both directions, up to this much, in samples of the radio.
@@ -28,6 +33,7 @@ class Spread:
 
     path_loss_db: float = 0.0
     gain_error_db: float = 0.0
+    gain_ripple_db: float = 0.0
     iq_gain_db: float = 0.0
     iq_phase_deg: float = 0.0
     dc: float = 0.0
@@ -37,6 +43,7 @@ class Spread:
         for name, end in (
             ("path_loss_db", math.inf),
             ("gain_error_db", math.inf),
+            ("gain_ripple_db", MOST_RIPPLE_DB),
             ("iq_gain_db", math.inf),
             ("iq_phase_deg", 90.0),
             ("dc", 1.0),
@@ -62,6 +69,7 @@ class Spread:
         magnitudes = self.dc * np.sqrt(rng.random(2))  # evenly over a disc
         offsets = magnitudes * np.exp(2j * np.pi * rng.random(2))
         delays = self.delay_samples * rng.random(2)
+        phases_rad = 2 * math.pi * rng.random(2)
         return replace(
             plain,
             tx_full_scale_dbm=plain.tx_full_scale_dbm + float(gains_db[0]),
@@ -70,9 +78,14 @@ class Spread:
             rx_iq=_further(plain.rx_iq, float(imbalances_db[1]), float(phases_deg[1])),
             tx_dc=plain.tx_dc + complex(offsets[0]) if self.dc else plain.tx_dc,
             rx_dc=plain.rx_dc + complex(offsets[1]) if self.dc else plain.rx_dc,
+            tx_gain=self._gain(plain.tx_gain, float(phases_rad[0])),
+            rx_gain=self._gain(plain.rx_gain, float(phases_rad[1])),
             tx_delay=plain.tx_delay + float(delays[0]),
             rx_delay=plain.rx_delay + float(delays[1]),
         )
+
+    def _gain(self, plain: GainError, phase_rad: float) -> GainError:
+        return GainError(self.gain_ripple_db, phase_rad) if self.gain_ripple_db else plain
 
 
 ALIKE = Spread()

@@ -164,6 +164,7 @@ class SpreadConfig(Section):
 
     path_loss_db: Spread = 0.0  # farthest less nearest device; the farthest has channel.snr_db
     gain_error_db: Annotated[float, Field(ge=0, le=20)] = 0.0  # gains less settings, up to +-
+    gain_ripple_db: Annotated[float, Field(ge=0, le=2)] = 0.0  # and up and down over settings
     iq_gain_db: Annotated[float, Field(ge=0, le=6)] = 0.0  # imbalance of both mixers, up to +-
     iq_phase_deg: Annotated[float, Field(ge=0, le=30)] = 0.0  # the same, in phase
     dc: Annotated[float, Field(ge=0, le=0.3)] = 0.0  # leakage and offset, up to; 1: full scale

@@ -156,12 +156,12 @@ class Receiver:
         drift_db = noise_drift_db(self._equipment, index, rate_hz)
         changes = [0, *(np.flatnonzero(np.diff(gains)) + 1), len(gains)]
         if incident is None and len(changes) == 2:
-            gain_db = float(gains[0]) + round(drift_db, FLOOR_DIGITS)
+            gain_db = front_end.rx_gain.gain_db(float(gains[0])) + round(drift_db, FLOOR_DIGITS)
             return _floor(front_end, self._equipment.key, index, rate_hz, gain_db)
         signal = np.zeros(TILE, np.complex64) if incident is None else incident
         parts = []
         for begin, end in pairwise(changes):
-            gain_db = float(gains[begin])
+            gain_db = front_end.rx_gain.gain_db(float(gains[begin]))
             part = signal[begin * PIECE : end * PIECE] * np.float32(10 ** (gain_db / 20))
             first = index * TILE + begin * PIECE
             gain_db += drift_db  # which the signal has already

@@ -16,7 +16,7 @@ from sim_fallback.tapped_delay import TappedDelayLine
 from sim_fallback.temperature import Temperature
 
 FS, LENGTH = 1e6, 40_000
-UNEQUAL = Spread(30.0, 1.0, 0.5, 3.0, 0.02, 3.0)
+UNEQUAL = Spread(30.0, 1.0, 0.5, 0.5, 3.0, 0.02, 3.0)
 
 
 def warm_air(preset_name):

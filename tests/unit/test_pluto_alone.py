@@ -9,6 +9,7 @@ from sim_fallback.air import Air, Scene
 from sim_fallback.clock import VirtualClock
 from sim_fallback.path import Path
 from sim_fallback.presets import PRESETS
+from sim_fallback.spread import Spread
 from sim_fallback.tapped_delay import TappedDelayLine
 from sim_fallback.temperature import Temperature
 from sim_fallback.virtual_pluto.bands import Bands
@@ -146,3 +147,25 @@ def test_a_warm_one_sends_and_hears_less(slope):
     # The gain of the receiver takes its noise along, the transmitter's does not.
     changes_db = np.subtract(levels[1], levels[0])
     assert changes_db == pytest.approx([heard_db, sent_db + heard_db], abs=0.1)
+
+
+def test_gains_are_off_their_settings_by_what_was_drawn():
+    front_end = replace(PRESETS["ideal"].front_end, noise_figure_db=5.0)
+    uneven = replace(PRESETS["ideal"], front_end=front_end, spread=Spread(gain_ripple_db=1.0))
+    listener, sender = pair(preset=uneven)
+    true = listener.bands.equipment("a").front_end.rx_gain.gain_db
+    sent_db = sender.bands.equipment("b").front_end.tx_gain.gain_db(0.0)
+    buffer = sender.open_tx(1024, cyclic=True)
+    for level in (0.0, 5e-3):  # the noise, then a tone as well
+        levels_db = []
+        if level:
+            sender.push(buffer, tone(level))
+        for gain_db in (60, 66, 72):
+            listener.attributes.write(PHY, "in_voltage0_hardwaregain", str(gain_db))
+            listener.bands.clock.wait_until(listener.bands.clock.present_s() + 0.1)
+            power = np.mean(received(listener)[0].astype(float) ** 2)
+            levels_db.append(10 * np.log10(power * 2 / 2**22))
+        wanted_db = np.array([true(60), true(66), true(72)])
+        assert np.diff(levels_db) == pytest.approx(np.diff(wanted_db), abs=0.1)
+    expected_db = 20 * np.log10(level) - LOSS_DB + sent_db + wanted_db
+    assert levels_db == pytest.approx(expected_db, abs=0.1)

@@ -15,6 +15,7 @@ from calibration.probes import Beacons, ToneProbe
 from calibration.track import Track
 from radio.waveform.numerology import Numerology
 from sim_fallback.air import Air, Scene
+from sim_fallback.gain_error import GainError
 from sim_fallback.oscillator import Oscillator
 from sim_fallback.path import Path
 from sim_fallback.presets import PRESETS
@@ -54,7 +55,14 @@ def test_without_a_spread_nothing_changes(name):
 
 
 def test_radios_are_spread_as_told():
-    ends = drawn(gain_error_db=1.0, iq_gain_db=0.5, iq_phase_deg=3.0, dc=0.02, delay_samples=3.0)
+    ends = drawn(
+        gain_error_db=1.0,
+        gain_ripple_db=0.4,
+        iq_gain_db=0.5,
+        iq_phase_deg=3.0,
+        dc=0.02,
+        delay_samples=3.0,
+    )
     for values, low, high in (
         ([end.tx_full_scale_dbm for end in ends], -1.0, 1.0),
         ([end.rx_full_scale_dbm for end in ends], -1.0, 1.0),
@@ -62,6 +70,8 @@ def test_radios_are_spread_as_told():
         ([end.rx_iq.gain_db for end in ends], -0.5, 0.5),
         ([end.tx_iq.phase_deg for end in ends], -3.0, 3.0),
         ([end.rx_iq.phase_deg for end in ends], -3.0, 3.0),
+        ([end.tx_gain.phase_rad for end in ends], 0.0, 2 * math.pi),
+        ([end.rx_gain.phase_rad for end in ends], 0.0, 2 * math.pi),
         ([end.tx_delay for end in ends], 0.0, 3.0),
         ([end.rx_delay for end in ends], 0.0, 3.0),
         ([abs(end.tx_dc) ** 2 for end in ends], 0.0, 4e-4),
@@ -77,6 +87,24 @@ def test_what_one_argument_draws_does_not_depend_on_the_others():
     together = drawn(iq_gain_db=0.5, dc=0.02, delay_samples=3.0)
     assert [end.rx_dc for end in together] == [end.rx_dc for end in drawn(dc=0.02)]
     assert [end.tx_delay for end in together] == [e.tx_delay for e in drawn(delay_samples=3.0)]
+
+
+def test_gains_go_up_and_down_over_their_settings():
+    preset = replace(PRESETS["ideal"], spread=Spread(gain_ripple_db=0.4))
+    equipment = {name: preset.equip(2, name) for name in ("d", "rx")}
+    air = Air(Scene(CARRIER_HZ, RATE_HZ, equipment, {("d", "rx"): Path.ideal()}))
+    for number, setting_db in enumerate((-31.0, -20.0, -7.0, 0.0)):
+        air.post("d", np.full(2000, 0.5, np.complex64), 20_000 * number, setting_db)
+        heard = air.window("rx", 20_000 * number + 500, 1000, rx_gain_db=-setting_db / 2)
+        level_db = 20 * math.log10(2 * np.abs(heard).mean())
+        sent, received = equipment["d"].front_end.tx_gain, equipment["rx"].front_end.rx_gain
+        error_db = 0.4 * math.sin(2 * math.pi * setting_db / 25 + sent.phase_rad)
+        error_db += 0.4 * math.sin(-math.pi * setting_db / 25 + received.phase_rad)
+        assert level_db - setting_db / 2 == pytest.approx(error_db, abs=1e-3)
+    assert GainError(0.0).gain_db(-3.25) == -3.25
+    for wrong in ({"swing_db": 4.0}, {"swing_db": 1.0, "period_db": 0.0}):
+        with pytest.raises(ValueError, match=list(wrong)[-1]):
+            GainError(**wrong)
 
 
 def test_devices_stand_between_the_farthest_and_the_nearest():
@@ -146,7 +174,13 @@ def test_calibration_finds_what_was_drawn(seed):
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"dc": 1.0}, {"path_loss_db": -1.0}, {"iq_phase_deg": 90.0}, {"iq_gain_db": math.nan}],
+    [
+        {"dc": 1.0},
+        {"gain_ripple_db": 3.0},
+        {"path_loss_db": -1.0},
+        {"iq_phase_deg": 90.0},
+        {"iq_gain_db": math.nan},
+    ],
 )
 def test_what_makes_no_spread(arguments):
     with pytest.raises(ValueError, match=next(iter(arguments))):

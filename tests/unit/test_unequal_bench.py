@@ -43,7 +43,7 @@ def test_every_radio_but_the_clock_is_drawn_and_warms_up():
     clock = radios.pop(CLOCK)
     assert clock.temperature == WARMING_UP
     assert not clock.oscillator.ppm_per_k
-    assert bench.preset.spread == Spread(30.0, 1.0, 0.5, 3.0, 0.02)
+    assert bench.preset.spread == Spread(**UNEQUAL)
     assert len({radio.front_end.tx_full_scale_dbm for radio in radios.values()}) == 11
     for radio in radios.values():
         assert list(radio.temperature.at([0.0, 600.0])) == [30.0, 50.0]
