@@ -115,4 +115,5 @@ def _carriers(spectra: RealArray) -> npt.NDArray[np.bool_]:
     # Of `looks` exponential variables: a gamma distribution.
     most = special.gammainccinv(looks, FALSE) / special.gammainccinv(looks, 0.5)
     above = (power > most * around) & (power > 0)
-    return ndimage.maximum_filter(above, 2 * NEAR + 1, mode="wrap")
+    carriers: npt.NDArray[np.bool_] = ndimage.maximum_filter(above, 2 * NEAR + 1, mode="wrap")
+    return carriers

@@ -61,14 +61,14 @@ def reciprocity(
         raise MeasurementError(
             f"{above.size} pairs are too few for a reciprocity factor; {LEAST} are needed"
         )
+    powers = [np.abs(g) ** 2 - v for g, v in zip((above, below), noise, strict=True)]
+    if min(float(power.sum()) for power in powers) <= 0:
+        raise MeasurementError("one of the directions is lost in noise; raise its gain")
     products = above * below.conj()
     _require_relation(products)
     turn = cmath.phase(complex(products.sum()))
     products *= cmath.exp(-1j * turn)
-    powers = [np.abs(g) ** 2 - v for g, v in ((above, noise[0]), (below, noise[1]))]
     sums = np.stack([products.real, products.imag, *powers], axis=1)
-    if np.any(sums.sum(axis=0)[2:] <= 0):
-        raise MeasurementError("one of the directions is lost in noise; raise its gain")
     phase = jackknife(lambda s: math.degrees(math.atan2(s[1], s[0])), sums, "deg")
     ratio = jackknife(lambda s: s[2] / s[3], sums, "")
     degrees = math.remainder(math.degrees(turn) + phase.value, 360)
