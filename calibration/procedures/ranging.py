@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
 from calibration.estimate import MeasurementError
 from calibration.probes import SATURATED, beacon, preamble_iq, saturated_share
 from calibration.procedures.setup import Setup
-from radio.api import IQ
+from radio.api import IQ, Range
 from radio.waveform.sync import detect
 
 LOOKS = 8
@@ -31,14 +32,9 @@ def range_receiver(setup: Setup, quiet_db: float = NEAR_DB) -> None:
         RadioError: as of `Setup.hear`.
     """
     preamble = beacon(setup.numerology)
-    probe, allowed = preamble_iq(preamble), setup.receiver.caps.rx_gain_db
-    for _ in range(LOOKS):
-        iq = setup.hear(probe).iq
-        step_db, gain_db = step_to_range(iq), setup.rx_gain_db
-        want_db = min(max(gain_db + step_db, allowed.low), allowed.high)
-        if -NEAR_DB <= step_db <= quiet_db or abs(want_db - gain_db) < SAME_DB:
-            break
-        setup.set_gains(rx_gain_db=want_db)
+    iq = _ranged(
+        setup, lambda: setup.rx_gain_db, setup.set_rx_gain, setup.receiver.caps.rx_gain_db, quiet_db
+    )
     if saturated_share(iq) > SATURATED:
         raise MeasurementError(
             f"the receiver is saturated at its gain of {setup.rx_gain_db:g} dB; lower tx_gain_db, "
@@ -53,7 +49,38 @@ def range_receiver(setup: Setup, quiet_db: float = NEAR_DB) -> None:
         )
 
 
-def step_to_range(iq: IQ) -> float:
+def range_sender(setup: Setup) -> None:
+    """Set the transmit gain by what arrives of a beacon at the receive gain in force.
+
+    Where the gains that radio and limits permit do not suffice, it is the nearest of them.
+
+    Raises:
+        RadioError: as of `Setup.hear`.
+    """
+    allowed = Range(setup.sender.caps.tx_gain_db.low, setup.highest_tx_gain_db)
+    _ranged(setup, lambda: setup.tx_gain_db, setup.set_tx_gain, allowed)
+
+
+def _ranged(
+    setup: Setup,
+    gain_db: Callable[[], float],
+    turn: Callable[[float], None],
+    allowed: Range,
+    quiet_db: float = NEAR_DB,
+) -> IQ:
+    """Turn a gain until a beacon arrives with the peak that is aimed at; what was heard of it."""
+    probe = preamble_iq(beacon(setup.numerology))
+    for _ in range(LOOKS):
+        iq = setup.hear(probe).iq
+        step_db, now_db = _step_db(iq), gain_db()
+        want_db = min(max(now_db + step_db, allowed.low), allowed.high)
+        if -NEAR_DB <= step_db <= quiet_db or abs(want_db - now_db) < SAME_DB:
+            break
+        turn(want_db)
+    return iq
+
+
+def _step_db(iq: IQ) -> float:
     """By how many dB to change the receive gain after such a capture."""
     if saturated_share(iq) > SATURATED:
         return -BACK_DB

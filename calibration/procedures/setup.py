@@ -156,16 +156,21 @@ class Setup:
             self._airtime.resume(self.sender.now())
             yield
 
-    def set_gains(self, tx_gain_db: float | None = None, rx_gain_db: float | None = None) -> None:
-        """Set one gain or both; `tx_gain_db` and `rx_gain_db` say what the radios made of it.
+    def set_tx_gain(self, gain_db: float) -> None:
+        """Set the sender's gain; `tx_gain_db` says what the radio made of it.
 
         Raises:
-            RadioError: a radio or the limits do not permit it.
+            RadioError: the radio or the limits do not permit it.
         """
-        if tx_gain_db is not None:
-            self._configure(self.sender, replace(self.sender.settings, tx_gain_db=tx_gain_db))
-        if rx_gain_db is not None:
-            self._configure(self.receiver, replace(self.receiver.settings, rx_gain_db=rx_gain_db))
+        self._configure(self.sender, replace(self.sender.settings, tx_gain_db=gain_db))
+
+    def set_rx_gain(self, gain_db: float) -> None:
+        """Set the receiver's gain; `rx_gain_db` says what the radio made of it.
+
+        Raises:
+            RadioError: the radio does not permit it.
+        """
+        self._configure(self.receiver, replace(self.receiver.settings, rx_gain_db=gain_db))
 
     def tune_apart(self, offset_hz: float) -> None:
         """Tune the receiver below the sender's carrier, so that the offset of the two is not 0.
