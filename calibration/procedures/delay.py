@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from calibration.estimators.delay import delay
+from calibration.measured import Measured
 from calibration.probes import Beacons
-from calibration.procedures.findings import Findings, Measured
+from calibration.procedures.findings import Findings
 from calibration.procedures.procedure import Progress, hear_track, track_s
 from calibration.procedures.ranging import range_receiver
 from calibration.procedures.setup import Setup

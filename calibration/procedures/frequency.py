@@ -8,8 +8,9 @@ from typing import ClassVar
 from calibration.estimators.allan import allan_of_track
 from calibration.estimators.frequency import frequency
 from calibration.estimators.skew import skew
+from calibration.measured import Measured
 from calibration.probes import Beacons
-from calibration.procedures.findings import Findings, Measured
+from calibration.procedures.findings import Findings
 from calibration.procedures.procedure import Progress, hear_track, track_s
 from calibration.procedures.ranging import range_receiver
 from calibration.procedures.setup import Setup

@@ -13,8 +13,9 @@ from calibration.estimators.iq_imbalance import (
     transmitter_imbalance,
 )
 from calibration.estimators.tone import APART, Ends, tone_lines
+from calibration.measured import Measured
 from calibration.probes import ToneProbe, hear
-from calibration.procedures.findings import Findings, Measured
+from calibration.procedures.findings import Findings
 from calibration.procedures.procedure import Progress
 from calibration.procedures.ranging import range_receiver
 from calibration.procedures.setup import Setup

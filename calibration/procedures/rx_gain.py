@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from calibration.estimate import Estimate
 from calibration.estimators.gain_curve import gain_curve
-from calibration.procedures.findings import Findings, Measured
+from calibration.measured import Measured
+from calibration.procedures.findings import Findings
 from calibration.procedures.levels import sent_power
 from calibration.procedures.procedure import Progress
 from calibration.procedures.ranging import range_sender

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from calibration.estimators.start_jitter import start_jitter
+from calibration.measured import Measured
 from calibration.probes import beacon, hear, preamble_iq
-from calibration.procedures.findings import Findings, Measured
+from calibration.procedures.findings import Findings
 from calibration.procedures.procedure import Progress
 from calibration.procedures.ranging import range_receiver
 from calibration.procedures.setup import Setup

@@ -13,8 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from calibration.curve import Curve
-from calibration.estimate import Estimate
+from calibration.measured import Measured
 from calibration.profiles.profile import Profile, ProfileError, stamp
 from calibration.profiles.quantity import CURVES, SCALARS
 from radio.api import RadioSettings
@@ -44,11 +43,7 @@ def to_json(profile: Profile) -> bytes:
         "valid_days": profile.valid_days,
         "temperature_c": profile.temperature_c,
         "software": profile.software,
-        "scalars": {name: asdict(one) for name, one in sorted(profile.scalars.items())},
-        "curves": {
-            name: asdict(one) | {"linear": [one.linear.low, one.linear.high]}
-            for name, one in sorted(profile.curves.items())
-        },
+        **Measured(profile.scalars, profile.curves).to_json(),
         "captures": dict(sorted(profile.captures.items())),
     }
     # As a reader will see it: tuples as lists, and numbers of all kinds as they were written.
@@ -87,9 +82,9 @@ def from_json(file: Path, content: bytes) -> Profile:
     radio, settings = root.object("radio"), root.object("settings")
     radio.require_known("serial", "model")
     settings.require_known(*SETTINGS)
-    scalars, curves, captures = (root.object(key) for key in ("scalars", "curves", "captures"))
-    scalars.require_known(*SCALARS)
-    curves.require_known(*CURVES)
+    root.object("scalars").require_known(*SCALARS)
+    root.object("curves").require_known(*CURVES)
+    measured, captures = Measured.from_json(root), root.object("captures")
     celsius = root.values.get("temperature_c")
     with root.naming():
         return Profile(
@@ -102,27 +97,9 @@ def from_json(file: Path, content: bytes) -> Profile:
             temperature_c=None if celsius is None else root.number("temperature_c"),
             software=root.text("software"),
             reference=root.text("reference"),
-            scalars={name: _estimate(scalars.object(name)) for name in scalars.values},
-            curves={name: _curve(curves.object(name)) for name in curves.values},
+            scalars=measured.scalars,
+            curves=measured.curves,
             captures={name: captures.text(name) for name in captures.values},
             source=str(file),
             sha256=hashlib.sha256(content).hexdigest(),
-        )
-
-
-def _estimate(keys: JsonObject) -> Estimate:
-    keys.require_known("value", "uncertainty", "unit")
-    with keys.naming():
-        return Estimate(keys.number("value"), keys.number("uncertainty"), keys.text("unit"))
-
-
-def _curve(keys: JsonObject) -> Curve:
-    keys.require_known("settings", "values", "uncertainties", "unit", "linear")
-    with keys.naming():
-        return Curve(
-            tuple(keys.numbers("settings")),
-            tuple(keys.numbers("values")),
-            tuple(keys.numbers("uncertainties")),
-            keys.text("unit"),
-            keys.span("linear"),
         )

@@ -1,0 +1,28 @@
+"""The procedures there are, in the order in which one builds upon the other."""
+
+from __future__ import annotations
+
+from calibration.procedures.delay import DelayProcedure
+from calibration.procedures.frequency import FrequencyProcedure
+from calibration.procedures.mixers import MixersProcedure
+from calibration.procedures.path_gain import PathGainProcedure
+from calibration.procedures.procedure import Procedure
+from calibration.procedures.rx_gain import RxGainProcedure
+from calibration.procedures.setup import Setup
+from calibration.procedures.start_jitter import StartJitterProcedure
+from calibration.procedures.tx_gain import TxGainProcedure
+
+PROCEDURES: tuple[Procedure, ...] = (
+    RxGainProcedure(),
+    TxGainProcedure(),
+    FrequencyProcedure(),
+    DelayProcedure(),
+    StartJitterProcedure(),
+    MixersProcedure(),
+    PathGainProcedure(),
+)
+
+
+def procedures_for(setup: Setup) -> tuple[Procedure, ...]:
+    """Those that a setup permits: a radio alone not those that take two."""
+    return tuple(each for each in PROCEDURES if not (each.needs_two and setup.is_alone))
