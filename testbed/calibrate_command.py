@@ -9,11 +9,12 @@ from typing import Annotated
 import typer
 
 from calibration.profiles.profile_folder import read_profile
+from fl_core.errors import InputError
 from testbed import bench_file
 from testbed.calibrating import tables
-from testbed.calibrating.difference import changes, require_other
+from testbed.calibrating.difference import changes
 from testbed.calibrating.inspection import inspect_files, inspect_places
-from testbed.calibrating.nodes import places_of
+from testbed.calibrating.nodes import places_of, planned_serials
 from testbed.calibrating.page import draw, write_figures, write_page
 from testbed.calibrating.shelf import FOLDER, Shelf, profile_paths
 from testbed.calibrating.values import as_json as profile_json
@@ -44,7 +45,13 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show what was measured, how sure it is, how old, and until when it holds."""
-    now, shelf = datetime.now(UTC), Shelf.read(place, {})
+    now = datetime.now(UTC)
+    planned = planned_serials(place if place.is_dir() else place.parent)
+    if html is not None and not html.parent.is_dir():
+        raise InputError(f"{html.parent}: there is no such folder")
+    if png is not None and png.exists() and not png.is_dir():
+        raise InputError(f"{png}: is a file; --png should name a folder")
+    shelf = Shelf.read(place, {serial: name for name, serial in planned.items()})
     written: list[Path] = []
     if html is not None or png is not None:
         charts = draw(shelf)
@@ -74,7 +81,6 @@ def diff(
 ) -> None:
     """Say what changed, and end with exit code 1 where something did by more than its tolerance."""
     before, after = read_profile(old), read_profile(new)
-    require_other(before, after)
     found = changes(before, after)
     exceeding = [change.title for change in found if change.exceeds]
     if as_json:

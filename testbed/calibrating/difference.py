@@ -88,10 +88,15 @@ def changes(old: Profile, new: Profile) -> list[Change]:
     """Of every quantity that one of them has, as profiles list them.
 
     Raises:
-        ProfileError: they are of two radios, or were measured under other settings.
+        ProfileError: they are of two radios, or in two bands, or the same measurement.
     """
     new.require_radio(old.serial)
     old.require_covers(new.settings)
+    if old == new:
+        raise ProfileError(
+            f"{new.source}: is the same measurement as {old.source}; earlier ones of a radio lie in "
+            "the folder history beside its profile"
+        )
     found = [
         Change(name, one.title, one.unit, o, n, one.tolerance)
         for name, one in SCALARS.items()
@@ -102,15 +107,6 @@ def changes(old: Profile, new: Profile) -> list[Change]:
         if name in old.curves or name in new.curves:
             found.append(_of_curves(name, old.curves.get(name), new.curves.get(name)))
     return found
-
-
-def require_other(old: Profile, new: Profile) -> None:
-    """ProfileError where both are the same measurement."""
-    if old.measured_at == new.measured_at and old.serial == new.serial:
-        raise ProfileError(
-            f"{new.source}: is the same measurement as {old.source}; earlier ones of a radio lie "
-            "in the folder history beside its profile"
-        )
 
 
 def _of_curves(name: str, old: Curve | None, new: Curve | None) -> Change:

@@ -55,13 +55,13 @@ class Place:
     Attributes:
         name: of the node.
         present: its radio, or why that cannot be asked.
-        profiles: that it names, or that are kept of its radio.
+        profiles: that it names, or that are kept of its radio; why they cannot be read, else.
         expected: serial that its radio should have; None where nothing says so.
     """
 
     name: str
     present: Present | str
-    profiles: tuple[Path, ...]
+    profiles: Sequence[Profile] | str
     expected: str | None
 
 
@@ -74,7 +74,7 @@ def inspect_files(paths: Sequence[Path], now: datetime) -> list[Verdict]:
         except ProfileError as error:
             found.append(Verdict(path.name, None, (str(error),)))
         else:
-            found.append(Verdict(path.name, profile.serial, tuple(_as_kept(path, profile, now))))
+            found.append(Verdict(path.name, profile.serial, tuple(_as_kept(profile, now))))
     return found
 
 
@@ -91,14 +91,14 @@ def inspect_places(places: Sequence[Place], now: datetime) -> list[Verdict]:
     return found
 
 
-def _as_kept(path: Path, profile: Profile, now: datetime) -> Iterator[str]:
+def _as_kept(profile: Profile, now: datetime) -> Iterator[str]:
     """What is wrong with a profile and its recordings."""
     try:
         profile.require_fresh(now)
     except ProfileError as error:
         yield str(error)
     try:
-        ProfileFolder(path.parent).require_captures(profile)
+        ProfileFolder(Path(profile.source).parent).require_captures(profile)
     except ProfileError as error:
         yield str(error)
 
@@ -110,24 +110,22 @@ def _in_place(
     if place.expected is not None and place.expected != present.serial:
         yield _mistaken(place, present, owners)
         return
+    if isinstance(place.profiles, str):
+        yield place.profiles
+        return
     if not place.profiles:
         yield (
             f"no profile of radio {present.serial}; "
             f"`airmeta calibrate run --bench BENCH --device {place.name}` makes one"
         )
-    for path in place.profiles:
-        try:
-            profile = read_profile(path)
-            profile.require_radio(present.serial)
-        except ProfileError as error:
-            yield str(error)
-            continue
-        yield from _as_kept(path, profile, now)
+    for profile in place.profiles:
+        yield from _as_kept(profile, now)
         then, celsius = profile.temperature_c, present.temperature_c
         if then is not None and celsius is not None and abs(celsius - then) > WARMER_K:
             yield minus(
-                f"{path}: was measured at {then:.1f} °C, and the radio has {celsius:.1f} °C: more "
-                f"than {WARMER_K:g} K apart; let it warm up, or calibrate again"
+                f"{profile.source}: was measured at {then:.1f} °C, and the radio has "
+                f"{celsius:.1f} °C: more than {WARMER_K:g} K apart; let it warm up, or calibrate "
+                "again"
             )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from calibration.power.plan_file import read_plan
+from calibration.profiles.profile import ProfileError
 from calibration.profiles.profile_folder import ProfileFolder
 from calibration.profiles.told import serial_of, temperature_of
 from radio.api import RadioError
@@ -11,24 +13,44 @@ from radio.registry import open_radio
 from testbed.bench_config import NodeConfig
 from testbed.bench_file import BenchFile
 from testbed.calibrating.inspection import Place, Present
+from testbed.calibrating.shelf import PLAN
 
 
 def places_of(bench: BenchFile, folder: Path) -> list[Place]:
     """Every node with its radio as that answers now, opened one after the other.
 
+    Which radio belongs there is what the plan of power says: path gains belong to places, whoever
+    stands there.
+
     Args:
         bench: whose nodes there are.
-        folder: where profiles are found by serial.
+        folder: where profiles are found by serial, and the plan.
+
+    Raises:
+        PlanError: there is a plan that cannot be read.
     """
-    return [_place(bench, node, folder) for node in bench.nodes]
+    planned = planned_serials(folder)
+    return [_place(bench, node, folder, planned.get(node.name)) for node in bench.nodes]
 
 
-def _place(bench: BenchFile, node: NodeConfig, folder: Path) -> Place:
+def planned_serials(folder: Path) -> dict[str, str]:
+    """Serials of the devices' radios by name, as the plan of a folder has them; none without one.
+
+    Raises:
+        PlanError: it cannot be read.
+    """
+    if not (folder / PLAN).exists():
+        return {}
+    return {device.name: device.serial for device in read_plan(folder / PLAN).devices}
+
+
+def _place(bench: BenchFile, node: NodeConfig, folder: Path, planned: str | None) -> Place:
     present = _ask(bench, node)
-    if isinstance(present, str):
-        return Place(node.name, present, (), None)
-    own = tuple(Path(one.source) for one in ProfileFolder(folder).of(present.serial))
-    return Place(node.name, present, own, None)
+    try:
+        own = [] if isinstance(present, str) else ProfileFolder(folder).of(present.serial)
+    except ProfileError as error:
+        return Place(node.name, present, str(error), planned)
+    return Place(node.name, present, own, planned)
 
 
 def _ask(bench: BenchFile, node: NodeConfig) -> Present | str:

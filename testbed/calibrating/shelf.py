@@ -11,6 +11,7 @@ from calibration.profiles.profile_folder import ProfileFolder, read_profile
 from fl_core.errors import InputError
 
 FOLDER = Path("profiles")  # unless another is named
+PLAN = Path("power", "plan.json")  # in such a folder; beside profiles it would count as one
 
 
 @dataclass(frozen=True)

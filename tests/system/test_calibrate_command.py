@@ -1,19 +1,26 @@
 """`airmeta calibrate show|diff|check` over profiles on disk, and `check` over radios."""
 
 import json
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
+from itertools import count
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 from profiles_made import MEASURED, kept_profile, made_profile
 
 from calibration.estimate import Estimate
+from calibration.profiles.told import serial_of, temperature_of
+from radio.api import RadioSettings, Range
+from radio.registry import open_radio
 from testbed import calibrate_command
 from testbed.calibrating.difference import changes
 
 SERIAL = "1044734c9605"
+AIRS = count()
 
 
 @pytest.fixture(autouse=True)
@@ -71,8 +78,7 @@ def test_a_page_and_figures(airmeta, workdir, profile):
     for name in names:
         ink = np.array(Image.open(workdir / f"figures/{name}.png").convert("L"))
         assert (ink < 200).mean() > 0.005
-    # One profile by its file, and what was before it by its own.
-    assert len(told(airmeta, "show", profile, "--png", "figures")["written"]) == len(names)
+    # What was before it stands alone.
     (before,) = (workdir / "profiles/history").iterdir()
     written = told(airmeta, "show", before, "--png", "figures")["written"]
     assert "figures/drift.png" not in written
@@ -115,3 +121,140 @@ def test_a_curve_is_compared_where_it_moved_most():
     assert found["tx_power"].difference.value == pytest.approx(0.3)
     assert found["skew"].verdict == "only old"
     assert not found["skew"].exceeds
+
+
+def test_profiles_by_themselves(airmeta, workdir, profile):
+    assert told(airmeta, "check") == {
+        "checked": [{"name": profile.name, "serial": SERIAL, "faults": [], "ok": True}]
+    }
+    kept_profile(workdir / "profiles", serial="stale", measured_at=MEASURED - timedelta(days=60))
+    edited = kept_profile(workdir / "profiles", serial="warped")
+    edited.write_text(edited.read_text().replace("-98.6", "-99.6"))
+    cut = kept_profile(workdir / "profiles", serial="cut")
+    cut.write_text(cut.read_text()[:900])
+    kept_profile(workdir / "profiles", serial="bare", captures={"captures/x.sigmf-meta": "0" * 64})
+    checked = told(airmeta, "check", code=1)["checked"]
+    faults = {one["name"].partition("_")[0]: " ".join(one["faults"]) for one in checked}
+    assert faults.pop(SERIAL) == ""
+    for serial, says in {
+        "stale": "is stale: it held for 30 days",
+        "warped": "the file was edited or damaged",
+        "cut": "broken JSON",
+        "bare": "captures.captures/x.sigmf-meta",
+    }.items():
+        assert says in faults[serial]
+    code, out, _ = airmeta("calibrate", "check")
+    assert code == 1
+    assert out.count(" ok ") == 1
+    (workdir / "empty").mkdir()
+    assert airmeta("calibrate", "check", "empty")[0] == 1
+
+
+@pytest.fixture
+def bench(workdir):
+    """A bench file with a receiver and two devices on an air of this process."""
+    air = f"checked{next(AIRS)}"
+
+    def write(**calibration):
+        nodes = {
+            name: {"name": name, "radio": f"sim://{air}?name={name}&devices=2"}
+            | ({"calibration": str(calibration[name])} if name in calibration else {})
+            for name in ("rx", "d0", "d1")
+        }
+        content = {
+            "name": "checked",
+            "coordinator": {"address": "ipc:///tmp/airmeta-checked"},
+            "receiver": nodes["rx"],
+            "devices": [nodes["d0"], nodes["d1"]],
+        }
+        (workdir / "bench.yaml").write_text(yaml.safe_dump(content))
+        with ExitStack() as stack:
+            radios = {
+                name: stack.enter_context(open_radio(node["radio"])) for name, node in nodes.items()
+            }
+            return {name: (serial_of(one), temperature_of(one)) for name, one in radios.items()}
+
+    return write
+
+
+def faults_of(airmeta, code=1):
+    checked = told(airmeta, "check", "--bench", "bench.yaml", code=code)["checked"]
+    return {one["name"]: " ".join(one["faults"]) for one in checked}
+
+
+def test_radios_of_a_bench_have_their_profiles(airmeta, workdir, bench):
+    radios = bench()
+    faults = faults_of(airmeta)
+    assert all("no profile of radio" in fault for fault in faults.values())
+    for serial, celsius in radios.values():
+        kept_profile(workdir / "profiles", serial=serial, temperature_c=celsius)
+    assert set(faults_of(airmeta, code=0).values()) == {""}
+    serial, celsius = radios["d1"]
+    now = MEASURED + timedelta(seconds=1)
+    kept_profile(workdir / "profiles", serial, temperature_c=celsius - 11, measured_at=now)
+    faults = faults_of(airmeta)
+    assert "more than 10 K apart" in faults["d1"]
+    assert faults["d0"] == ""
+
+
+def test_swapped_devices_are_named(airmeta, workdir, bench):
+    radios = bench()
+    paths = {
+        name: kept_profile(workdir / "profiles", serial=serial, temperature_c=celsius)
+        for name, (serial, celsius) in radios.items()
+    }
+    bench(**paths)
+    assert set(faults_of(airmeta, code=0).values()) == {""}
+    bench(rx=paths["rx"], d0=paths["d1"], d1=paths["d0"])
+    faults = faults_of(airmeta)
+    assert faults["rx"] == ""
+    assert f"has radio {radios['d0'][0]}, which is that of d1: devices were swapped" in faults["d0"]
+    assert "which is that of d0: devices were swapped" in faults["d1"]
+    # A radio of another bench is foreign, not swapped.
+    foreign = kept_profile(workdir / "profiles", serial="1044734c9605")
+    bench(d0=foreign)
+    assert "should have 1044734c9605" in faults_of(airmeta)["d0"]
+
+
+def test_a_radio_that_does_not_open_is_told_beside_the_others(airmeta, workdir, bench):
+    bench()
+    text = (workdir / "bench.yaml").read_text().replace("name=d1", "name=d7")
+    (workdir / "bench.yaml").write_text(text)
+    faults = faults_of(airmeta)
+    assert "d7" in faults["d1"]
+    assert "no profile" in faults["d0"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("show", "none"), "none: there is no such profile or folder"),
+        (("show", "empty"), "empty: holds no profile"),
+        (("show", "small.yaml"), "broken JSON"),
+        (("show", "--html", "none/page.html"), "none: there is no such folder"),
+        (("show", "--png", "small.yaml"), "small.yaml: is a file"),
+        (("diff", "own.json", "own.json"), "is the same measurement"),
+        (("diff", "own.json", "foreign.json"), "is of radio foreign, not of 1044734c9605"),
+        (("diff", "own.json", "edited.json"), "the file was edited or damaged"),
+        (("diff", "own.json", "cut.json"), "broken JSON"),
+        (("diff", "own.json", "band.json"), "is outside its band"),
+        (("diff", "none.json", "own.json"), "none.json: cannot be read"),
+        (("check", "none"), "none: there is no such profile or folder"),
+        (("check", "--bench", "none.yaml"), "none.yaml"),
+    ],
+)
+def test_mistakes(refused, workdir, profile, arguments, says):
+    (workdir / "empty").mkdir()
+    foreign = kept_profile(workdir / "other", serial="foreign")
+    elsewhere = {"settings": RadioSettings(2.4e9, 1e6), "band": Range(2.4e9, 2.5e9)}
+    band = kept_profile(workdir / "other", **elsewhere)
+    text = profile.read_text()
+    for name, content in {
+        "own": text,
+        "foreign": foreign.read_text(),
+        "band": band.read_text(),
+        "edited": text.replace("1830", "1831").replace("-98.6", "-97.6"),
+        "cut": text[: len(text) // 2],
+    }.items():
+        (workdir / f"{name}.json").write_text(content)
+    assert says in refused("calibrate", *arguments)
