@@ -94,8 +94,8 @@ def changes(old: Profile, new: Profile) -> list[Change]:
     old.require_covers(new.settings)
     if old == new:
         raise ProfileError(
-            f"{new.source}: is the same measurement as {old.source}; earlier ones of a radio lie in "
-            "the folder history beside its profile"
+            f"{new.source}: is the same measurement as {old.source}; earlier ones of a radio "
+            "lie in the folder history beside its profile"
         )
     found = [
         Change(name, one.title, one.unit, o, n, one.tolerance)
