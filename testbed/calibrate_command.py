@@ -16,8 +16,9 @@ from testbed.calibrating.difference import changes
 from testbed.calibrating.inspection import inspect_files, inspect_places
 from testbed.calibrating.nodes import places_of, planned_serials
 from testbed.calibrating.page import draw, write_figures, write_page
-from testbed.calibrating.shelf import FOLDER, Shelf, profile_paths
+from testbed.calibrating.shelf import Shelf, profile_paths
 from testbed.calibrating.values import as_json as profile_json
+from testbed.on_air.calibrated import FOLDER
 from testbed.options import Json
 from testbed.runs import stop_after_round
 from testbed.terminal import console, messages, print_json

@@ -13,7 +13,7 @@ from radio.registry import open_radio
 from testbed.bench_config import NodeConfig
 from testbed.bench_file import BenchFile
 from testbed.calibrating.inspection import Place, Present
-from testbed.calibrating.shelf import PLAN
+from testbed.on_air.calibrated import PLAN
 
 
 def places_of(bench: BenchFile, folder: Path) -> list[Place]:

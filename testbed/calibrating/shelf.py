@@ -9,9 +9,7 @@ from pathlib import Path
 from calibration.profiles.profile import Profile
 from calibration.profiles.profile_folder import ProfileFolder, read_profile
 from fl_core.errors import InputError
-
-FOLDER = Path("profiles")  # unless another is named
-PLAN = Path("power", "plan.json")  # in such a folder; beside profiles it would count as one
+from testbed.on_air.calibrated import FOLDER
 
 
 @dataclass(frozen=True)

@@ -147,9 +147,7 @@ def test_devices_have_numbers(bench):
 
 
 def test_a_template_is_the_list_it_stands_for(bench):
-    profiles = [one | {"calibration": f"p/{one['name']}.json"} for one in LOCAL["devices"]]
-    listed = bench({"devices": profiles})
-    like = bench({"devices": LIKE | {"calibration": "p/d{n}.json"}})
+    listed, like = bench(), bench({"devices": LIKE})
     assert like.devices == listed.devices
     assert like.sha256 == listed.sha256
     assert len(bench({"devices": LIKE}, "devices.count=7").devices) == 7
@@ -199,7 +197,7 @@ def test_the_hash_is_of_what_the_file_says_wherever_it_lies(bench, monkeypatch, 
         bench(changes, "retries=1"),
         bench(changes | {"keys": "others"}),
         bench(changes | {"devices": LOCAL["devices"]}),
-        bench(changes | {"devices": list(reversed(changes["devices"]))}),
+        bench(changes | {"devices": list(reversed(device()))}),
     ]
     assert len({first.sha256, *(other.sha256 for other in others)}) == 5
 
