@@ -46,8 +46,7 @@ class Advance:
         """The samples to send, complex64 [n + growth], the first of them `lead` samples earlier."""
         if not self._fraction:
             return iq.copy()
-        advanced: IQ = np.convolve(iq, self._taps)
-        return advanced
+        return np.convolve(iq, self._taps).astype(np.complex64, copy=False)
 
     @property
     def _whole(self) -> int:
