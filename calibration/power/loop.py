@@ -16,8 +16,11 @@ the estimate, the memory K is the larger of V/(V + R), the best for a path that 
 which has the least error (s/K)^2 + R K/2 for one that drifts by s a round: lag, and what noise and
 fading leave. Fast fading is averaged over and left to the protocol.
 
+A device that was moved shows in a second average of short memory, which takes the place of the
+first where it is too far off for chance.
+
 The gain turns only where the estimate is off by more than half a step of the gain, a margin, and
-its own standard deviation: nothing hunts. A path that jumps is followed at a bounded rate.
+its own standard deviation: nothing hunts. It turns at a bounded rate.
 """
 
 from __future__ import annotations
@@ -31,6 +34,8 @@ from calibration.power.plan import GainPlan, Planned
 from calibration.power.sender import nearest_gain
 
 _DB = 10 / math.log(10)  # of a small relative change of power
+_RECENT = 0.15  # K of the short memory
+_CHANCE = 5.0  # standard deviations of the short average: fading gets there once in 1e5 rounds
 MOST_DB = 1000.0  # of a level or a gain; beyond it something else is wrong
 
 
@@ -54,11 +59,13 @@ class Followed(NamedTuple):
     Attributes:
         path_db: estimated level at gain 0.
         variance_db2: of it.
+        recent_db: the same of short memory.
         tx_gain_db: in force, or asked for last.
     """
 
     path_db: float
     variance_db2: float
+    recent_db: float
     tx_gain_db: float
 
 
@@ -87,6 +94,7 @@ class GainLoop:
         plan: where it begins; its bounds and steps of the gains hold throughout.
         fading: variance of the received power from round to round over its squared mean: 1 for
             Rayleigh fading that is flat, 1/L for L equal paths that the band resolves, 0 for none.
+            Fading that lasts for many rounds counts as a change of the path, and is followed.
         drift_db: by which a path changes in a round at most, for long.
         turn_db: by which a gain is turned in a round at most, but at least by a step of it.
         margin_db: by which a path may be off besides, before its gain is turned.
@@ -108,14 +116,11 @@ class GainLoop:
 
     def start(self) -> LoopState:
         """As the plan has it, known as well as the plan knows it."""
-        return {
-            one.name: Followed(
-                one.received_dbm - self.plan.target_dbm - one.tx_gain_db,
-                one.doubt_db**2,
-                one.tx_gain_db,
-            )
-            for one in self.plan.devices
-        }
+        state = {}
+        for one in self.plan.devices:
+            path_db = one.received_dbm - self.plan.target_dbm - one.tx_gain_db
+            state[one.name] = Followed(path_db, one.doubt_db**2, path_db, one.tx_gain_db)
+        return state
 
     def restore(self, rows: Mapping[str, Sequence[float]]) -> LoopState:
         """The state from a checkpoint: the numbers of `Followed` by name.
@@ -130,7 +135,9 @@ class GainLoop:
                 f"and the plan is for {', '.join(sorted(names))}"
             )
         for name, row in rows.items():
-            sane = len(row) == 3 and all(abs(number) <= MOST_DB for number in row)
+            sane = len(row) == len(Followed._fields) and all(
+                abs(number) <= MOST_DB for number in row
+            )
             if not (sane and row[1] >= 0):
                 raise ValueError(
                     f"the checkpoint has {list(row)} for {name}, not {', '.join(Followed._fields)}"
@@ -183,12 +190,15 @@ class GainLoop:
         if scatter > 0:
             still = known.variance_db2 / (known.variance_db2 + scatter)
             share = min(max(still, (4 * self.drift_db**2 / scatter) ** (1 / 3)), 1.0)
-        ratio = 10 ** ((level.level_db - gain_db - known.path_db) / 10)
-        return Followed(
-            known.path_db + 10 * math.log10(1 - share + share * ratio),
-            (1 - share) ** 2 * known.variance_db2 + share**2 * scatter,
-            gain_db,
-        )
+        now_db = level.level_db - gain_db
+        path_db = recent_db = _averaged(known.path_db, now_db, share)
+        variance_db2 = (1 - share) ** 2 * known.variance_db2 + share**2 * scatter
+        if share < _RECENT:
+            recent_db = _averaged(known.recent_db, now_db, _RECENT)
+            recent_db2 = scatter * _RECENT / (2 - _RECENT)
+            if abs(recent_db - path_db) > _CHANCE * math.sqrt(recent_db2):
+                path_db, variance_db2 = recent_db, recent_db2
+        return Followed(path_db, variance_db2, recent_db, gain_db)
 
     def _tolerated_db(self, planned: Planned, known: Followed) -> float:
         """By how much a level may be off before the gain is turned."""
@@ -200,3 +210,8 @@ class GainLoop:
         if step_db:
             size = step_db * max(math.floor(size / step_db), 1)
         return math.copysign(size, off_db)
+
+
+def _averaged(before_db: float, now_db: float, share: float) -> float:
+    """A power of which a share is of now."""
+    return before_db + 10 * math.log10(1 - share + share * 10 ** ((now_db - before_db) / 10))

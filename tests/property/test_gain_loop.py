@@ -84,14 +84,14 @@ def test_gains_stay_within_bounds_on_steps_and_turn_slowly_whatever_is_heard(
 def test_from_any_start_it_comes_to_rest_at_the_target(off, doubt, step, noise):
     loop = GainLoop(plan(step, doubt=doubt))
     state, last = loop.start(), 0
-    for i in range(120):
+    for i in range(250):
         level = off + 30 + state["d0"].tx_gain_db
         state, turns = loop.step(state, {"d0": Level(level, noise)})
         last = i if turns.tx_gains_db else last
         assert turns.at_limit_db == {}
     tolerated = step / 2 + loop.margin_db + math.sqrt(state["d0"].variance_db2)
     assert abs(off + 30 + state["d0"].tx_gain_db) <= tolerated + 0.01
-    assert last < 90
+    assert last < 200  # then it rests
 
 
 @pytest.mark.parametrize("snr_db", [10.0, 20.0, 30.0])
@@ -152,6 +152,18 @@ def test_a_device_that_moved_is_followed_at_a_bounded_rate():
     assert np.abs(levels[40:60]).max() <= 0.5
 
 
+@pytest.mark.parametrize("jump_db", [-12.0, 12.0])
+def test_even_behind_fading_a_device_that_moved_is_found(jump_db):
+    """The long memory alone would take 0.16 dB a round to go down."""
+    left = []
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        paths = np.concatenate([np.full(150, 30.0), np.full(60, 30.0 + jump_db)])
+        levels, _ = run(GainLoop(plan(0.25), 1.0), rng, paths)
+        left.append(levels[180:].mean())
+    assert np.abs(left).max() <= 2.5
+
+
 def test_a_device_at_its_limit_is_named_with_what_it_is_off():
     loop = GainLoop(plan(0.25, 0.25, 0.25, gain=-2.0))
     state = loop.start()
@@ -195,8 +207,8 @@ def test_after_a_restart_it_goes_on_as_if_nothing_had_been():
     [
         (lambda loop: loop.restore({}), "gains of nobody, and the plan is for d0"),
         (lambda loop: loop.restore({"d0": [0.0, 1.0]}), r"\[0.0, 1.0\] for d0, not path_db, var"),
-        (lambda loop: loop.restore({"d0": [math.nan, 1.0, 0.0]}), "nan"),
-        (lambda loop: loop.restore({"d0": [0.0, -1.0, 0.0]}), "-1.0"),
+        (lambda loop: loop.restore({"d0": [math.nan, 1.0, 0.0, 0.0]}), "nan"),
+        (lambda loop: loop.restore({"d0": [0.0, -1.0, 0.0, 0.0]}), "-1.0"),
         (lambda loop: loop.step(loop.start(), {"d7": Level(0.0, 0.0)}), "no gain .* for d7"),
         (lambda loop: loop.step(loop.start(), {"d0": Level(math.nan, 0.0)}), "d0 cannot have been"),
         (lambda loop: loop.step(loop.start(), {"d0": Level(0.0, -1.0)}), "d0 cannot have been"),
@@ -211,4 +223,4 @@ def test_what_makes_no_sense_is_refused(do, said):
 
 def test_a_start_knows_what_the_plan_knows():
     loop = GainLoop(plan(0.25, off=0.1, doubt=0.4))
-    assert loop.start()["d0"] == Followed(pytest.approx(30.1), pytest.approx(0.16), -30.0)
+    assert loop.start()["d0"] == Followed(*map(pytest.approx, (30.1, 0.16, 30.1, -30.0)))
