@@ -15,8 +15,10 @@ from calibration.profiles.told import serial_of
 from fl_core.errors import InputError
 from radio.api import Radio, RadioSettings
 from testbed.bench_config import BenchConfig
+from testbed.config import ExperimentConfig
 from testbed.experiment import Experiment
 from testbed.on_air.calibrated import calibrated, gain_plan
+from testbed.on_air.held_gains import HeldGains
 from testbed.on_air.link import Link
 from testbed.on_air.timeline import Timeline
 from testbed.on_air.virtual_bench import VirtualBench
@@ -87,6 +89,12 @@ class AirPlan:
             rx_gain_db=virtual.levels.rx_gain_db,
         )
         return cls(virtual, replace(settings, **gains), plan, profiles)
+
+    def held_gains(self, config: ExperimentConfig, bench: BenchConfig) -> HeldGains | None:
+        """The devices' gains to begin with, where the bench has a plan of them."""
+        if self.gains is None or bench.calibration is None:
+            return None
+        return HeldGains.of(self.gains, config, bench.calibration.hold)
 
     def calibrated(self, radio: Radio, device: str | None, settings: RadioSettings) -> Radio:
         """A radio of the bench behind its profile.

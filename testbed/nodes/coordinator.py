@@ -14,21 +14,8 @@ from typing import Any
 
 from fl_core import server
 from testbed.nodes.call import Stage, is_deaf, stages
-from testbed.nodes.coordinator_messages import (
-    Ack,
-    Mark,
-    Params,
-    Recover,
-    Refused,
-    Welcome,
-)
-from testbed.nodes.coordinator_state import (
-    Broken,
-    Commit,
-    Committed,
-    CoordinatorState,
-    Paced,
-)
+from testbed.nodes.coordinator_messages import Ack, Mark, Params, Recover, Refused, Welcome
+from testbed.nodes.coordinator_state import Broken, Commit, Committed, CoordinatorState, Paced
 from testbed.nodes.device_messages import Ask, Bye, Hello, Ready, Report, Trouble
 from testbed.nodes.messages import Body, Message
 from testbed.nodes.receiver_messages import (
@@ -220,6 +207,7 @@ class _Turn(Turn):
             stage, todo = now.todo[0], now.todo[1:]
             if isinstance(stage.asks[0], Mark):
                 stage = replace(stage, asks=(replace(stage.asks[0], ahead=now.ahead),))
+                self.set_gains(now)
             self.change(now=replace(now, todo=todo))
             self.ask("call", stage)
             self._go_on()
@@ -327,9 +315,10 @@ class _Turn(Turn):
             "symbols": result.symbols,
             "channel_uses": uses,
         }
-        self.change(params=params, last_applied=last_applied, channel_uses=uses)
+        gains = self.gains_after(state.now)
+        self.change(params=params, last_applied=last_applied, channel_uses=uses, gains=gains)
         self.wait("commit", math.inf)
-        self.actions.append(Commit(state.round, params, last_applied, uses, row))
+        self.actions.append(Commit(state.round, params, last_applied, uses, row, gains))
 
     def _committed(self) -> None:
         state, brief = self.state, self.brief

@@ -35,6 +35,7 @@ from testbed.nodes.coordinator_state import (
 )
 from testbed.nodes.hub import Hub
 from testbed.nodes.overview import overview
+from testbed.on_air.held_gains import ARRAY, HeldGains
 from testbed.run_folder import (
     RunFolder,
     as_yaml,
@@ -168,7 +169,8 @@ class CoordinatorNode:
             self._watch(Progress(config.scheme, done, config.rounds, row=dict(row)))
             if done < config.rounds and done % config.evaluation.every == 0:
                 self._evaluate(state)
-            self._folder.save(state, last_applied=commit.last_applied)
+            gains = {} if commit.gains is None else {ARRAY: commit.gains.saved()}
+            self._folder.save(state, last_applied=commit.last_applied, **gains)
         except InputError as error:
             return Broken(2, str(error))
         except OSError as error:
@@ -238,14 +240,24 @@ def remembered(legs: Callable[[int], Any]) -> Callable[[int], Any]:
 
 
 def first_state(
-    experiment: Experiment, folder: RunFolder, resume: bool
-) -> tuple[RoundState, np.ndarray[Any, Any]]:
-    """Where a run begins or goes on, and the last round each device's update was applied in."""
+    experiment: Experiment, folder: RunFolder, planned: HeldGains | None, resume: bool
+) -> tuple[RoundState, np.ndarray[Any, Any], HeldGains | None]:
+    """Where a run begins or goes on, the last round each device's update was applied in, gains.
+
+    Args:
+        experiment: that is run.
+        folder: of the run, held.
+        planned: gains to begin with, where the bench has a plan of them.
+        resume: whether it goes on where it can.
+    """
     state = folder.resume() if resume else None
     if state is None:
         none = np.full(experiment.config.devices.num_devices, -1, np.int64)
-        return experiment.initial_state(), none
-    return state, folder.checkpointed("last_applied")
+        return experiment.initial_state(), none, planned
+    last_applied = folder.checkpointed("last_applied")
+    if planned is None:
+        return state, last_applied, None
+    return state, last_applied, planned.restored(folder.checkpointed(ARRAY))
 
 
 def run_id(folder: Path, name: str) -> str:

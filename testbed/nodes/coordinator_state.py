@@ -14,6 +14,7 @@ from testbed.nodes.call import Stage
 from testbed.nodes.messages import Body
 from testbed.nodes.round_now import RoundNow
 from testbed.nodes.shell import End
+from testbed.on_air.held_gains import HeldGains
 
 Phase = Literal["gather", "compute", "pace", "call", "recover", "commit", "ending"]
 Vector = npt.NDArray[np.float32]
@@ -52,6 +53,7 @@ class Commit:
         last_applied: as in `CoordinatorState`.
         channel_uses: so far.
         row: of the run folder.
+        gains: of the devices from now on, where the bench has a plan of them.
     """
 
     round: int
@@ -59,6 +61,7 @@ class Commit:
     last_applied: Rounds
     channel_uses: int
     row: Mapping[str, Any]
+    gains: HeldGains | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,7 @@ class CoordinatorState:
         last_applied: int64 [n], the last round each device's update was applied in, or -1.
         channel_uses: complex symbols sent so far.
         nodes: by name.
+        gains: of the devices' transmitters, where the bench has a plan of them.
         phase: what is waited for: nodes to gather, updates, the clock, answers of a call, the
             estimate, the disk, or goodbyes.
         begun: nodes had gathered once.
@@ -127,6 +131,7 @@ class CoordinatorState:
     last_applied: Rounds
     channel_uses: int
     nodes: Mapping[str, Node]
+    gains: HeldGains | None = None
     phase: Phase = "gather"
     begun: bool = False
     until_s: float = -1.0
@@ -140,11 +145,17 @@ class CoordinatorState:
 
     @classmethod
     def begin(
-        cls, brief: Brief, params: Vector, round_index: int, last_applied: Rounds, uses: int
+        cls,
+        brief: Brief,
+        params: Vector,
+        round_index: int,
+        last_applied: Rounds,
+        uses: int,
+        gains: HeldGains | None = None,
     ) -> CoordinatorState:
         """Before the first node has come."""
         nodes = {name: Node() for name in (brief.receiver, *brief.devices)}
-        return cls(brief, params, round_index, last_applied, uses, nodes)
+        return cls(brief, params, round_index, last_applied, uses, nodes, gains)
 
     def number(self, name: str) -> int:
         """Of a device."""

@@ -77,14 +77,15 @@ def start_coordinator(
         clock = None if uri is None else stack.enter_context(closing(open_radio(uri)))
         # Nothing is written before here.
         stack.enter_context(run_folder.held())
-        before, last_applied = first_state(experiment, run_folder, resume)
+        planned = plan.held_gains(config, bench.config)
+        before, last_applied, gains = first_state(experiment, run_folder, planned, resume)
         run_folder.create(experiment.dim)
         brief = replace(brief, run=run_id(folder, config.name))
         # Devices compute the updates; what is left are scores, while nothing else happens.
         workers = stack.enter_context(Workers(experiment.desk, 1, config.devices.num_active))
         node = CoordinatorNode(hub, experiment, run_folder, workers, plan, clock, watch)
         state = CoordinatorState.begin(
-            brief, before.params, before.round_index, last_applied, before.channel_uses
+            brief, before.params, before.round_index, last_applied, before.channel_uses, gains
         )
         node.look(state)  # first of all: whoever asks finds out whose run this is now
         node.begin(before)

@@ -8,13 +8,14 @@ from dataclasses import replace
 from typing import Any
 
 from testbed.nodes.call import Stage
-from testbed.nodes.coordinator_messages import Ack, Grant, Stop
+from testbed.nodes.coordinator_messages import Ack, Grant, SetGain, Stop
 from testbed.nodes.coordinator_state import CoordinatorState, Pace, Phase, Tell
 from testbed.nodes.device_messages import Report
 from testbed.nodes.messages import Body
 from testbed.nodes.receiver_messages import Soundings
 from testbed.nodes.round_now import RoundNow
 from testbed.nodes.shell import End
+from testbed.on_air.held_gains import HeldGains
 
 FAREWELL_S = 0.7  # in which nodes may say goodbye
 
@@ -88,6 +89,21 @@ class Turn:
                     float(soundings.delays[slot]),
                 )
                 self.tell(name, grant)
+
+    def set_gains(self, now: RoundNow) -> None:
+        """Tell the devices of a call their transmit gains, where there is a plan of them."""
+        if self.state.gains is not None:
+            for number in now.slots:
+                name = self.brief.devices[number]
+                self.tell(name, SetGain(now.call, self.state.gains.of_device(name)))
+
+    def gains_after(self, now: RoundNow) -> HeldGains | None:
+        """The transmit gains after a round, by what was sounded in it."""
+        gains, heard = self.state.gains, now.soundings
+        if gains is None or heard is None:
+            return gains
+        names = [self.brief.devices[number] for number in now.slots]
+        return gains.after(names, heard.gains, heard.snr_db, heard.equalisers.shape[1])
 
     def tell_fate(self, name: str, round_index: int) -> None:
         """Of an update that a device asks after; of one under way nobody knows yet."""

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from fl_core.uplink import Figure
 from radio.api import IQ, Radio
 from testbed.on_air.device import Device
+from testbed.on_air.held_gains import HeldGains
 from testbed.on_air.link import ComplexArray, Link
 from testbed.on_air.receiver import (
     Heard,
@@ -83,6 +84,9 @@ class IQUplink:
         timeline: of every round; a round of fewer devices has as many slots less.
         wait: called before each round; returns when it may start.
         scorer: knows the truth, if anybody does.
+        gains: of the devices' transmitters, by the names that `name_of` gives; they keep what was
+            set elsewhere where nobody planned any.
+        name_of: names of the devices.
     """
 
     def __init__(
@@ -93,6 +97,8 @@ class IQUplink:
         timeline: Timeline,
         wait: Callable[[int], None] = lambda index: None,
         scorer: Scorer | None = None,
+        gains: HeldGains | None = None,
+        name_of: Callable[[int], str] = str,
     ) -> None:
         self._receiver = receiver
         self._devices = devices
@@ -100,6 +106,8 @@ class IQUplink:
         self._timeline = timeline
         self._wait = wait
         self._scorer = scorer
+        self.gains = gains
+        self._name_of = name_of
         self._plans: dict[int, tuple[Timeline, ...]] = {}
         self.legs: list[RoundOnAir] = []
 
@@ -140,6 +148,7 @@ class IQUplink:
             received.append(self._send(self.legs[-1], symbols[:, part]))
             done = part.stop
         whole = Superposition.join(received)
+        set_gains = self._hold(first)
         scores = [score for leg in self.legs for score in leg.scores]
         return Reception(
             symbols=whole.symbols,
@@ -154,6 +163,7 @@ class IQUplink:
                     largest_delay(leg.sounding.delays, leg.sounding.heard) for leg in self.legs
                 ),
                 "levels_db": levels_db(devices.tolist(), first.sounding.gains),
+                **set_gains,
                 "late_samples": max(abs(b.late) for leg in self.legs for b in leg.bursts),
                 "noise_db": 10 * math.log10(whole.noise_var) if whole.noise_var > 0 else None,
                 "airtime_s": sum(leg.timeline.airtime_s for leg in self.legs),
@@ -174,7 +184,7 @@ class IQUplink:
         """
         start = self._receiver.now() + self._link.lead
         receiver = Receiver(self._receiver, timeline, self._link, start)
-        radios = [self._devices(int(i)) for i in devices]
+        radios = [self._device(int(i)) for i in devices]
         nodes = [Device(radio, timeline, self._link) for radio in radios]
         # Nobody's clock is known yet: a device is told to listen "now", by its own counter.
         ahead = receiver.start - self._receiver.now()
@@ -191,6 +201,27 @@ class IQUplink:
         if not self._link.shared_clock:
             _sync(receiver, nodes, timeline.late_sync)
         return RoundOnAir(round_index, devices, timeline, receiver, nodes, sounding, iq)
+
+    def _device(self, number: int) -> Radio:
+        """A device's radio, at the gain that it should have."""
+        radio = self._devices(number)
+        if self.gains is not None:
+            wanted_db = self.gains.of_device(self._name_of(number))
+            if radio.settings.tx_gain_db != wanted_db:
+                radio.configure(replace(radio.settings, tx_gain_db=wanted_db))
+        return radio
+
+    def _hold(self, now: RoundOnAir) -> dict[str, dict[str, float]]:
+        """Turn the gains by what was sounded; those of this round, for the run folder."""
+        if self.gains is None:
+            return {}
+        names = {str(device): self._name_of(int(device)) for device in now.devices}
+        sounding, carriers = now.sounding, now.sounding.channels.shape[1]
+        figures = {"tx_gains_db": self.gains.figures(names)}
+        self.gains = self.gains.after(
+            list(names.values()), sounding.gains, sounding.snr_db, carriers
+        )
+        return figures
 
     def _send(self, now: RoundOnAir, symbols: ComplexArray) -> Superposition:
         """The bursts of a leg."""

@@ -109,13 +109,12 @@ class Led(Stepped):
         paces: how often it has waited for the time of a call.
     """
 
-    def __init__(self, first_round=0, last_applied=(-1, -1), **changes):
+    def __init__(self, first_round=0, last_applied=(-1, -1), gains=None, **changes):
         self.brief = brief(**changes)
         last = np.array(last_applied, np.int64)
         params = np.zeros(DIM, np.float32)
-        super().__init__(
-            coordinator.step, CoordinatorState.begin(self.brief, params, first_round, last, 0)
-        )
+        state = CoordinatorState.begin(self.brief, params, first_round, last, 0, gains)
+        super().__init__(coordinator.step, state)
         self.odd, self.told, self.commits, self.paces = {}, [], [], 0
 
     def go(self, *events):

@@ -1,0 +1,105 @@
+"""The devices' transmit gains: as planned, and as they are turned to hold the received powers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from calibration.power.loop import GainLoop, Level, LoopState
+from calibration.power.plan import GainPlan
+from fl_core.errors import InputError
+from testbed.config import ExperimentConfig
+
+RealArray = npt.NDArray[np.float64]
+
+ARRAY = "tx_gains"  # of a checkpoint
+
+
+@dataclass(frozen=True)
+class HeldGains:
+    """Gains of a bench, and what is known of its paths.
+
+    Attributes:
+        loop: that turns them.
+        state: of the loop.
+        holds: whether they are turned at all.
+    """
+
+    loop: GainLoop
+    state: LoopState
+    holds: bool
+
+    @classmethod
+    def of(cls, plan: GainPlan, config: ExperimentConfig, holds: bool) -> HeldGains:
+        """As planned, for the fading of an experiment."""
+        loop = GainLoop(plan, fading=power_variance(config))
+        return cls(loop, loop.start(), holds)
+
+    def of_device(self, name: str) -> float:
+        """Transmit gain that a device should have, dB."""
+        return self.state[name].tx_gain_db
+
+    def after(
+        self, names: Sequence[str], gains: RealArray, snr_db: RealArray, carriers: int
+    ) -> HeldGains:
+        """After a round.
+
+        Args:
+            names: of its devices, [r].
+            gains: as sounded, float64 [r]; 1 is the target, 0 was not heard.
+            snr_db: of their pilots, float64 [r].
+            carriers: of a pilot, K.
+        """
+        if not self.holds:
+            return self
+        levels = {
+            name: Level(20 * math.log10(gain), _variance_db2(float(snr), carriers))
+            for name, gain, snr in zip(names, gains, snr_db, strict=True)
+            if gain > 0
+        }
+        return replace(self, state=self.loop.step(self.state, levels)[0])
+
+    def saved(self) -> RealArray:
+        """For a checkpoint, float64 [devices, 3] in the order of the plan."""
+        return np.array([self.state[one.name] for one in self.loop.plan.devices], np.float64)
+
+    def restored(self, rows: npt.NDArray[Any]) -> HeldGains:
+        """As a checkpoint has it; InputError where that is of another bench."""
+        names = [one.name for one in self.loop.plan.devices]
+        try:
+            state = self.loop.restore(dict(zip(names, rows.tolist(), strict=True)))
+        except (ValueError, TypeError) as error:
+            raise InputError(f"the gains of the checkpoint do not fit: {error}") from error
+        return replace(self, state=state)
+
+    def figures(self, names: Mapping[str, str]) -> dict[str, float]:
+        """Gains for the run folder, dB, by what to call each device there.
+
+        Args:
+            names: of the plan, by what to call them.
+        """
+        return {shown: self.of_device(name) for shown, name in names.items()}
+
+
+def power_variance(config: ExperimentConfig) -> float:
+    """Variance of the received power from round to round over its squared mean.
+
+    That of a Rician path is (1 + 2 K)/(1 + K)^2, and independent ones share it by their powers.
+    """
+    channel = config.channel
+    if channel.fading == "awgn":
+        return 0.0
+    k = 10 ** (channel.rician_k_db / 10) if channel.fading == "rician" else 0.0
+    powers = 10 ** (np.array(config.iq.powers_db) / 10)
+    shares = powers / powers.sum()
+    return float((1 + 2 * k) / (1 + k) ** 2 * np.sum(shares**2))
+
+
+def _variance_db2(snr_db: float, carriers: int) -> float:
+    """Of a level by noise: half of what all carriers leave lies along the channel."""
+    return (20 / math.log(10)) ** 2 / (2 * carriers * 10 ** (snr_db / 10))

@@ -1,0 +1,108 @@
+"""Transmit gains that are turned to hold the received powers: who says them, and when."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from obedient_bench import Led, names, of, soundings
+
+from calibration.power.loop import GainLoop
+from calibration.power.plan import GainPlan, Planned
+from fl_core.errors import InputError
+from radio.api import Range
+from testbed.config import ExperimentConfig
+from testbed.nodes.coordinator_messages import HearSoundings, Mark, SetGain
+from testbed.on_air.held_gains import HeldGains, power_variance
+
+
+def planned(name, gain_db):
+    return Planned(name, name, gain_db, Range(-60.0, 0.0), 0.0, -40.0, 0.1, "meets", 0.0)
+
+
+def held(holds=True, **gains_db):
+    devices = tuple(planned(name, gain_db) for name, gain_db in gains_db.items())
+    plan = GainPlan("rx", 20.0, 10.0, -40.0, -20.0, 20.0, 12.0, devices, ())
+    loop = GainLoop(plan)
+    return HeldGains(loop, loop.start(), holds)
+
+
+def heard_db(*levels_db):
+    """Soundings of devices that are heard so many dB above the target."""
+
+    def answer(ask):
+        heard = soundings(ask.call, *(True for _ in levels_db))
+        return replace(heard, gains=10 ** (np.array(levels_db) / 20))
+
+    return answer
+
+
+def led(**options):
+    bench = Led(gains=held(d0=-20.0, d1=-30.0, **options))
+    bench.odd["rx", HearSoundings] = heard_db(0.0, 2.0)
+    return bench
+
+
+def gains_told(told):
+    return {t.to: t.body.tx_gain_db for t in of(SetGain, told)}
+
+
+def test_each_device_is_told_its_gain_before_the_mark_of_a_call():
+    bench = led()
+    told = bench.gathered()
+    first = told[: [type(t.body) for t in told].index(Mark)]
+    assert gains_told(first) == {"d0": -20.0, "d1": -30.0}
+    assert [t.body.call for t in of(SetGain, first)] == [0, 0]
+
+
+def test_a_device_that_is_too_strong_is_turned_down_in_the_next_round():
+    bench = led()
+    bench.gathered()
+    assert gains_told(bench.told)["d0"] == -20.0
+    assert -32.0 <= gains_told(bench.told)["d1"] < -30.5
+    saved = bench.commits[0].gains.saved()
+    assert saved[:, 2].tolist() == list(gains_told(bench.told).values())
+
+
+def test_gains_stay_where_they_are_not_held():
+    bench = led(holds=False)
+    bench.gathered()
+    assert set(bench.state.gains.saved()[:, 2]) == {-20.0, -30.0}
+
+
+def test_nobody_is_told_a_gain_without_a_plan():
+    bench = Led()
+    bench.gathered()
+    assert names(SetGain, bench.told) == []
+    assert bench.commits[0].gains is None
+
+
+def test_a_round_nobody_was_sounded_in_leaves_the_gains():
+    gains = held(d0=-20.0, d1=-30.0)
+    after = gains.after(["d0", "d1"], np.zeros(2), np.full(2, -200.0), 200)
+    assert after.saved().tolist() == gains.saved().tolist()
+
+
+def test_they_go_on_from_a_checkpoint_of_the_same_bench():
+    gains = held(d0=-20.0, d1=-30.0)
+    for _ in range(3):
+        gains = gains.after(["d0", "d1"], np.array([1.2, 0.9]), np.full(2, 20.0), 200)
+    again = held(d0=-20.0, d1=-30.0).restored(gains.saved())
+    assert again == gains
+    for wrong in (gains.saved()[:1], np.zeros((2, 2)), np.full((2, 3), np.nan), np.zeros(3)):
+        with pytest.raises(InputError, match="gains of the checkpoint do not fit"):
+            gains.restored(wrong)
+
+
+@pytest.mark.parametrize(
+    ("channel", "powers_db", "variance"),
+    [
+        ({"fading": "awgn"}, (0.0,), 0.0),
+        ({"fading": "rayleigh"}, (0.0,), 1.0),
+        ({"fading": "rayleigh"}, (0.0, 0.0), 0.5),
+        ({"fading": "rician", "rician_k_db": 0.0}, (0.0,), 0.75),
+    ],
+)
+def test_the_loop_is_told_how_much_the_channel_fades(channel, powers_db, variance):
+    taps = {"powers_db": powers_db, "delays_s": tuple(1e-6 * i for i in range(len(powers_db)))}
+    config = ExperimentConfig.model_validate({"name": "x", "channel": channel, "iq": taps})
+    assert power_variance(config) == pytest.approx(variance)
