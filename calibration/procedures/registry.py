@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+from calibration.procedures.backoff import BackoffProcedure
+from calibration.procedures.compression import CompressionProcedure
 from calibration.procedures.delay import DelayProcedure
 from calibration.procedures.frequency import FrequencyProcedure
 from calibration.procedures.mixers import MixersProcedure
+from calibration.procedures.noise import NoiseProcedure
 from calibration.procedures.path_gain import PathGainProcedure
 from calibration.procedures.procedure import Procedure
+from calibration.procedures.reciprocity import ReciprocityProcedure
 from calibration.procedures.rx_gain import RxGainProcedure
 from calibration.procedures.setup import Setup
+from calibration.procedures.stability import StabilityProcedure
 from calibration.procedures.start_jitter import StartJitterProcedure
 from calibration.procedures.tx_gain import TxGainProcedure
 
 PROCEDURES: tuple[Procedure, ...] = (
     RxGainProcedure(),
     TxGainProcedure(),
+    CompressionProcedure(),
+    BackoffProcedure(),
+    NoiseProcedure(),
     FrequencyProcedure(),
     DelayProcedure(),
     StartJitterProcedure(),
     MixersProcedure(),
+    StabilityProcedure(),
+    ReciprocityProcedure(),
     PathGainProcedure(),
 )
 
