@@ -13,6 +13,7 @@ from radio.api import IQ
 
 REACH = 12  # taps to either side
 SHAPE = 7.0  # of the Kaiser window
+MOST_DELAY = 1e8  # samples; a difference of two counters is no delay
 WHOLE = 4e-4  # of a sample: what is left out where a delay is nearly whole, less than -60 dB
 
 
@@ -31,6 +32,10 @@ class Advance:
     """
 
     delay: float
+
+    def __post_init__(self) -> None:
+        if not abs(self.delay) <= MOST_DELAY:
+            raise ValueError(f"a delay should be within {MOST_DELAY:g} samples, not {self.delay:g}")
 
     @property
     def lead(self) -> int:

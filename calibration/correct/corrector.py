@@ -14,6 +14,8 @@ from calibration.estimate import Estimate
 from calibration.profiles.profile import AnyProfile, Profile, ProfileError
 from radio.api import IQ, RadioSettings
 
+MOST_ERROR_DB = 20.0  # of a gain that is known at all
+
 
 @dataclass(frozen=True)
 class Corrector:
@@ -61,27 +63,24 @@ class Corrector:
         Raises:
             ProfileError: the profile does not hold there, or tells of faults beyond correction.
         """
-        cycles = 0.0
+        known, cycles = profile.scalars, 0.0
         if isinstance(profile, Profile):
             now = profile.settings if settings is None else settings
             profile.require_covers(now)
-            cfo_hz = _value(profile.scalars, "cfo") * now.carrier_hz / profile.settings.carrier_hz
+            cfo_hz = _value(known, "cfo") * now.carrier_hz / profile.settings.carrier_hz
             cycles = cfo_hz / now.sample_rate_hz
-        known = profile.scalars
         try:
-            sender, receiver = _mixer(known, "tx"), _mixer(known, "rx")
+            return cls(
+                advance=Advance(_value(known, "delay")),
+                sender=_mixer(known, "tx"),
+                receiver=_mixer(known, "rx"),
+                sent_amplitude=_amplitude(max(_value(known, "tx_gain_error"), 0.0)),
+                received_amplitude=_amplitude(_value(known, "rx_gain_error")),
+                sent_turn=Turn(-cycles),
+                received_turn=Turn(cycles),
+            )
         except ValueError as error:
             raise ProfileError(f"{profile.source}: is beyond correction: {error}") from error
-        too_strong_db = max(_value(known, "tx_gain_error"), 0.0)
-        return cls(
-            advance=Advance(_value(known, "delay")),
-            sender=sender,
-            receiver=receiver,
-            sent_amplitude=10 ** (-too_strong_db / 20),
-            received_amplitude=10 ** (-_value(known, "rx_gain_error") / 20),
-            sent_turn=Turn(-cycles),
-            received_turn=Turn(cycles),
-        )
 
     def sent(self, iq: IQ, first_sample: int) -> tuple[IQ, int]:
         """What to send so that these samples leave, or are heard, as they are at their time.
@@ -140,6 +139,13 @@ def _mixer(known: Mapping[str, Estimate], end: str) -> Mixer:
         gain_db=_value(known, f"{end}_iq_gain"),
         phase_deg=_value(known, f"{end}_iq_phase"),
     )
+
+
+def _amplitude(error_db: float) -> float:
+    """That takes a gain error off."""
+    if not abs(error_db) <= MOST_ERROR_DB:
+        raise ValueError(f"a gain error should be within {MOST_ERROR_DB:g} dB, not {error_db:g}")
+    return float(10 ** (-error_db / 20))
 
 
 def _value(known: Mapping[str, Estimate], name: str) -> float:

@@ -21,10 +21,17 @@ class Turn:
     same however they are cut, and keep their phases to each other over days.
 
     Attributes:
-        cycles: frequency over the sample rate.
+        cycles: frequency over the sample rate, below a half.
     """
 
     cycles: float
+
+    def __post_init__(self) -> None:
+        if not abs(self.cycles) < 0.5:
+            raise ValueError(
+                "a carrier offset should be below half the sample rate, not "
+                f"{abs(self.cycles):g} of it"
+            )
 
     def apply(self, iq: IQ, first_sample: int) -> None:
         """Turn complex64 [n] in place.

@@ -158,11 +158,19 @@ def test_without_a_profile_nothing_changes():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"tx_iq_phase": 89.0}, {"rx_iq_gain": 7.0}, {"tx_dc_in_phase": 2.0}]
+    ("name", "value"),
+    [
+        ("tx_iq_phase", 89.0),
+        ("rx_iq_gain", 7.0),
+        ("tx_dc_in_phase", 2.0),
+        ("cfo", -1e300),
+        ("delay", 1e300),
+        ("rx_gain_error", -1e300),
+    ],
 )
-def test_faults_beyond_correction_are_refused(wrong):
+def test_faults_beyond_correction_are_refused(name, value):
     with pytest.raises(ProfileError, match="the profile: is beyond correction"):
-        Corrector.of(profile(**wrong))
+        Corrector.of(profile(**{name: value}))
 
 
 def test_what_a_calibrated_radio_refuses():

@@ -116,19 +116,23 @@ def test_swapped_files_are_noticed(folder):
     assert read_profile(here) == other
 
 
-def test_a_failed_write_leaves_the_one_before(folder, monkeypatch):
-    def broken(handle):
-        raise OSError(28, "No space left on device")
+@pytest.mark.parametrize("fails", [1, 2])
+def test_a_failed_write_leaves_the_one_before(folder, monkeypatch, fails):
+    writes = iter(range(1, 3))
+
+    def full(handle):
+        if next(writes) == fails:
+            raise OSError(28, "No space left on device")
 
     folder.write(PROFILE)
     later = replace(PROFILE, measured_at=WHEN + timedelta(days=1))
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", broken)
+        patch.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="No space"):
             folder.write(later)
     assert folder.find(PROFILE.serial, 915e6) == PROFILE
     assert folder.history(PROFILE.serial, BAND) == [PROFILE]
-    assert len([one for one in folder.folder.rglob("*") if one.is_file()]) == 1
+    assert len([one for one in folder.folder.rglob("*") if one.is_file()]) == fails
     folder.write(later)
     assert folder.history(PROFILE.serial, BAND) == [PROFILE, later]
 
