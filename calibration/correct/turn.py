@@ -48,7 +48,7 @@ class Turn:
             piece = iq[start : start + BLOCK - skipped]
             whole_turns = self._step * block * BLOCK % CYCLE / CYCLE
             base = np.complex64(np.exp(2j * np.pi * whole_turns))
-            piece *= base * self._table[skipped : skipped + piece.size]
+            _multiply(piece, (base * self._table)[skipped : skipped + piece.size])
             start += piece.size
 
     @cached_property
@@ -61,3 +61,10 @@ class Turn:
         turns = np.arange(BLOCK, dtype=np.uint64) * np.uint64(self._step) / CYCLE
         table: IQ = np.exp(2j * np.pi * turns).astype(np.complex64)
         return table
+
+
+def _multiply(iq: IQ, turns: IQ) -> None:
+    """In place, by real numbers: complex ones are rounded otherwise at the end of an array."""
+    in_phase = iq.real * turns.real - iq.imag * turns.imag
+    iq.imag = iq.real * turns.imag + iq.imag * turns.real
+    iq.real = in_phase

@@ -109,9 +109,12 @@ def test_a_turn_goes_with_the_sample_index(first):
         assert abs(iq[k] - np.exp(2j * np.pi * turns)) < 1e-6
 
 
-def test_samples_are_the_same_however_they_are_cut():
+@pytest.mark.parametrize("seed", range(8))
+def test_samples_are_the_same_however_they_are_cut(seed):
     corrector = Corrector.of(profile(**FAULTS, delay=7.0))
-    iq, first, cuts = noise(20_000), 123_456_789, [1, 2, 4097, 4100, 12_345]
+    rng = np.random.default_rng(seed)
+    iq, first = noise(20_000), int(rng.integers(1 << 40))
+    cuts = np.unique([1, 2, 3, *rng.integers(0, 20_000, 30)]).tolist()
     pieces = np.split(iq, cuts)
     starts = [first, *(first + cut for cut in cuts)]
     received = [corrector.received(*one) for one in zip(pieces, starts, strict=True)]
