@@ -52,7 +52,9 @@ class RxGainProcedure:
 
     def _gains_db(self, setup: Setup) -> list[float]:
         allowed = setup.receiver.caps.rx_gain_db
-        return gains_up_to(allowed.high, allowed.low, self.step_db)
+        gains = gains_up_to(allowed.high, allowed.low, self.step_db)
+        # What is stated of full scale is stated at 0.
+        return sorted({*gains, 0.0}) if 0.0 in allowed else gains
 
     def _reference(self, setup: Setup, swept: Swept) -> Estimate:
         """What makes levels in dBFS gains in dB."""

@@ -22,7 +22,8 @@ from radio.waveform.sync import detect
 
 LEVEL_DB = -3.0  # of the tone that is sent, over full scale
 HIGHEST_DBFS = -6.0  # of it at the receiver; above that, converters and amplifiers bend
-EASE_DB = 20.0
+EASES_DB = (20.0, 10.0, 5.0)  # by which the other end is turned down: the first that is heard
+LINK_DB = 0.05  # uncertainty of a level that others are based on
 COARSE_DB = 16.0  # of a tone over a step of the converter, below which it takes noise, too
 
 End = Literal["sender", "receiver"]
@@ -138,28 +139,31 @@ class Sweep:
                 return False
 
     def _ease(self) -> bool:
-        """Turn the other end down, and see by how much the level goes; False at its lowest."""
-        setup = self.setup
+        """Turn the other end down, and see by how much the level goes; False where that ends.
+
+        It ends at the lowest gain, and where noise hides what is turned down any further.
+        """
         if self.end == "sender":
-            now_db, lowest_db = setup.rx_gain_db, setup.receiver.caps.rx_gain_db.low
+            turn, allowed = self.setup.set_rx_gain, self.setup.receiver.caps.rx_gain_db
+            now_db = self.setup.rx_gain_db
         else:
-            now_db, lowest_db = setup.tx_gain_db, setup.sender.caps.tx_gain_db.low
-        if now_db <= lowest_db:
+            turn, allowed = self.setup.set_tx_gain, self.setup.sender.caps.tx_gain_db
+            now_db = self.setup.tx_gain_db
+        if now_db <= allowed.low:
             return False
-        eased_db = max(now_db - EASE_DB, lowest_db)
-        (setup.set_rx_gain if self.end == "sender" else setup.set_tx_gain)(eased_db)
         heard = [(gain, level) for gain, level, _ in self._points if level is not None]
-        if heard:
+        for ease_db in EASES_DB:
+            turn(max(now_db - ease_db, allowed.low))
+            if not heard:
+                return True
             gain_db, before = heard[-1]
             self._turn(gain_db)
             after, _ = self._level()
-            if after is None:
-                raise MeasurementError(
-                    f"a level of {before.value:.1f} dBFS was lost when the other end's gain was "
-                    f"turned down by {now_db - eased_db:g} dB; is there interference?"
-                )
-            self._links.append(before.minus(after))
-        return True
+            if after is not None and after.uncertainty < LINK_DB:
+                self._links.append(before.minus(after))
+                return True
+        turn(now_db)
+        return False
 
     def _turn(self, gain_db: float) -> float:
         """Set the swept gain; what the radio made of it."""
