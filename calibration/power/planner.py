@@ -202,10 +202,11 @@ class _Bench:
         arrives = sender.arrives(gain_db)
         spare = min(reach.high - target_dbm, target_dbm - reach.low)
         missing = self._kept_db(name) - spare
-        verdict: Verdict = "unsure" if missing > _SAME_DB else "meets"
-        if spare < 0:
-            verdict = "too weak" if target_dbm > reach.high else "too strong"
-            missing = -spare
+        verdict: Verdict = "unsure"
+        if spare < -_SAME_DB:
+            verdict, missing = "too weak" if target_dbm > reach.high else "too strong", -spare
+        elif missing < _SAME_DB:
+            verdict, missing = "meets", 0.0
         return Planned(
             name=name,
             serial=sender.serial,
@@ -215,7 +216,7 @@ class _Bench:
             received_dbm=arrives.value - self._aim.backoff_db,
             doubt_db=arrives.uncertainty,
             verdict=verdict,
-            missing_db=max(missing, 0.0),
+            missing_db=missing,
         )
 
     def _budget_dbm(self, point: ReceiverPoint) -> float:

@@ -20,8 +20,8 @@ class Sender:
         serial: of its radio.
         tx_power: power of samples of magnitude 1 over the gain.
         path_gain: from connector to connector, dB, below 0 for a loss.
-        allowed_db: gains that radio and bench permit; of those the plan takes what the curve tells
-            of, its linear range.
+        highest_db: gain that the bench permits. Up to it, the radio may have the gains of the
+            linear range of its curve.
         step_db: of the gain, which is a multiple of it; 0 for any gain.
         best_backoff_db: below which its amplifier distorts; None where nobody knows.
     """
@@ -29,7 +29,7 @@ class Sender:
     serial: str
     tx_power: Curve
     path_gain: Estimate
-    allowed_db: Range
+    highest_db: float = math.inf
     step_db: float = 0.0
     best_backoff_db: float | None = None
 
@@ -39,8 +39,8 @@ class Sender:
         gains = self.gains_db
         if not gains.low <= gains.high:
             raise ValueError(
-                f"the curve of its power tells of gains of {self.tx_power.linear} dB, of which "
-                f"none is allowed: that would be {self.allowed_db} dB"
+                f"its power was measured at gains of {self.tx_power.linear} dB, of which the bench "
+                f"permits none: {self.highest_db:g} dB at most"
                 + (f", in steps of {self.step_db:g}" if self.step_db else "")
             )
         self.tx_power.setting_for(self.tx_power.reach.low)  # ascends, or says that it does not
@@ -48,9 +48,8 @@ class Sender:
     @property
     def gains_db(self) -> Range:
         """Least and largest gain that it may be set to."""
-        low = max(self.allowed_db.low, self.tx_power.linear.low)
-        high = min(self.allowed_db.high, self.tx_power.linear.high)
-        return on_steps(Range(low, high), self.step_db)
+        measured = self.tx_power.linear
+        return on_steps(Range(measured.low, min(self.highest_db, measured.high)), self.step_db)
 
     @property
     def reach_dbm(self) -> Range:
@@ -59,7 +58,8 @@ class Sender:
 
     def arrives(self, gain_db: float) -> Estimate:
         """What of full scale arrives at this gain, dBm."""
-        return self.tx_power.at(gain_db).plus(self.path_gain)
+        measured = self.tx_power.measured  # rounding to a step may lead out of it
+        return self.tx_power.at(min(max(gain_db, measured.low), measured.high)).plus(self.path_gain)
 
     @property
     def doubt_db(self) -> float:
@@ -70,7 +70,7 @@ class Sender:
         """The gain with which full scale arrives most nearly with this power, dB."""
         reach, gains = self.reach_dbm, self.gains_db
         sent = min(max(arriving_dbm, reach.low), reach.high) - self.path_gain.value
-        made = self.tx_power.reach  # rounding may lead out of it
+        made = self.tx_power.reach  # so may rounding of a sum
         exact = self.tx_power.setting_for(min(max(sent, made.low), made.high))
         return nearest_gain(exact, gains, self.step_db)
 
