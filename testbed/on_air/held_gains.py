@@ -65,7 +65,7 @@ class HeldGains:
         return replace(self, state=self.loop.step(self.state, levels)[0])
 
     def saved(self) -> RealArray:
-        """For a checkpoint, float64 [devices, 3] in the order of the plan."""
+        """For a checkpoint, float64 [devices, numbers of `Followed`] in the order of the plan."""
         return np.array([self.state[one.name] for one in self.loop.plan.devices], np.float64)
 
     def restored(self, rows: npt.NDArray[Any]) -> HeldGains:
