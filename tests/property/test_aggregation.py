@@ -11,7 +11,6 @@ from scipy.optimize import minimize
 
 from fl_core.aggregation import aggregation_error, least_error_scale, least_error_threshold
 from fl_core.power import AUTO, POLICIES, Inversion, build_policy
-from fl_core.rayleigh import rayleigh_error, rayleigh_threshold
 
 SNRS_DB = st.floats(-10, 40)
 MEAN_GAIN = math.sqrt(math.pi) / 2
@@ -152,33 +151,3 @@ def test_dead_channels_and_nothing_to_send(name):
 def test_equals_are_silenced_together_or_not_at_all():
     assert least_error_threshold(np.array([1.0, 0.1, 0.1]), np.ones(3), 0.1) == 0.1
     assert least_error_threshold(np.array([1.0, 1.0, 1.0]), np.ones(3), 1e3) == 0
-
-
-@pytest.mark.parametrize("snr_db", [5.0, 19.0])
-@pytest.mark.parametrize("threshold", [0.1, 0.3, 0.8])
-def test_the_mean_error_under_rayleigh_fading(snr_db, threshold):
-    rng = np.random.default_rng(7)
-    r, snr, trials = 6, 10 ** (snr_db / 10), 100_000
-    power = rng.exponential(size=(trials, r))
-    power[power <= threshold**2] = np.inf
-    count = np.sum(power < np.inf, axis=1)
-    noise = r / (snr * np.maximum(count, 1) ** 2 * power.min(axis=1))
-    found = np.where(count > 0, r / np.maximum(count, 1) - 1 + noise, 1.0)
-    deviation = found.std() / math.sqrt(trials)
-    assert rayleigh_error(threshold, r, snr) == pytest.approx(found.mean(), abs=4 * deviation)
-
-
-@pytest.mark.parametrize("num_active", [1, 10, 100])
-@pytest.mark.parametrize("snr_db", [-5.0, 10.0, 30.0])
-def test_the_threshold_for_rayleigh_fading_is_the_best_of_a_fine_grid(num_active, snr_db):
-    snr = 10 ** (snr_db / 10)
-    best = rayleigh_threshold(num_active, snr)
-    error = rayleigh_error(best, num_active, snr)
-    grid = np.geomspace(1e-4, 3, 1000)
-    assert error <= min(rayleigh_error(t, num_active, snr) for t in grid) * (1 + 1e-6)
-    assert rayleigh_error(0.0, num_active, snr) == math.inf
-
-
-def test_a_continued_fraction_where_the_exponential_would_overflow():
-    below, above = (rayleigh_error(t, 100, 1.0) for t in (math.sqrt(5.999), math.sqrt(6.001)))
-    assert below == pytest.approx(above, rel=5e-3)
