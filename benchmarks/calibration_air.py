@@ -87,7 +87,7 @@ class Pair:
 
     def air(self) -> Air:
         """With both on it, silent."""
-        path = Path(self.fading, -self.gain_db, self.delay_s)
+        path = Path(self.fading, -self.gain_db, self.delay_s, self.seed)
         return Air(Scene(CARRIER_HZ, RATE_HZ, self.equipment, {("d", "rx"): path}))
 
     def hear(

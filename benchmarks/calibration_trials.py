@@ -15,7 +15,6 @@ import numpy.typing as npt
 from scipy.interpolate import CubicSpline
 
 from benchmarks.calibration_air import (
-    AFTER,
     CARRIER_HZ,
     MAX_CFO_HZ,
     NUMEROLOGY,
@@ -91,7 +90,8 @@ def clocks(snr_db: float, rng: Rng) -> Iterator[Trial]:
     found = frequency(track)
     yield Trial.of("carrier offset", found.cfo, CARRIER_HZ * pair.offset_at(found.at_s))
     yield Trial.of("clock skew", skew(track), 1e6 * pair.offset_at(found.at_s))
-    late = np.mean([pair.arrival(int(sent)) - sent for sent in track.sent])
+    middles = track.sent + beacons.preamble.guard + beacons.preamble.repeats * 128
+    late = np.mean([pair.arrival(int(middle)) - middle for middle in middles])
     yield Trial.of("delay", delay(track).mean, float(late))
     yield Trial.of("path gain", path_gain(track, beacons.count).gain, pair.gain_db)
 
@@ -110,21 +110,28 @@ def drift(snr_db: float, rng: Rng) -> Iterator[Trial]:
 def mixers(snr_db: float, rng: Rng) -> Iterator[Trial]:
     """DC offsets and images of both ends; errors are what a correction leaves, over the tone."""
     tone_db = -6.0
-    sender = {"tx_iq": _imbalance(rng), "tx_dc": _complex(rng, 0.02)}
-    ear = {"rx_iq": _imbalance(rng), "rx_dc": _complex(rng, 0.02)}
+    tx_iq, rx_iq = _imbalance(rng), _imbalance(rng)
+    tx_dc, rx_dc = _offset(rng), _offset(rng)
     probe = ToneProbe(NUMEROLOGY, levels_db=(tone_db,), step=1 << 17)
     ppm = (rng.uniform(3, 15), rng.uniform(-15, -3))
-    pair = Pair(snr_db, tone_db, seed=_seed(rng), ppm=ppm, sender=sender, ear=ear)
+    pair = Pair(
+        snr_db,
+        tone_db,
+        seed=_seed(rng),
+        ppm=ppm,
+        sender={"tx_iq": tx_iq, "tx_dc": tx_dc},
+        ear={"rx_iq": rx_iq, "rx_dc": rx_dc},
+    )
     lines = tone_lines(pair.hear(probe.iq), probe, MAX_CFO_HZ, CARRIER_HZ)
     for name, offset, truth, tone in (
-        ("TX DC", transmitter_dc(lines, tone_db), sender["tx_dc"], tone_db),
-        ("RX DC", receiver_dc(lines), ear["rx_dc"], tone_db + pair.gain_db),
+        ("TX DC", transmitter_dc(lines, tone_db), tx_dc, tone_db),
+        ("RX DC", receiver_dc(lines), rx_dc, tone_db + pair.gain_db),
     ):
         left = abs(offset.value - truth) / 10 ** (tone / 20)
         yield Trial(name, left, offset.in_phase.covers(truth.real))
     for name, found, made in (
-        ("TX image", transmitter_imbalance(lines), sender["tx_iq"]),
-        ("RX image", receiver_imbalance(lines), ear["rx_iq"]),
+        ("TX image", transmitter_imbalance(lines), tx_iq),
+        ("RX image", receiver_imbalance(lines), rx_iq),
     ):
         yield Trial(name, _image_left(found, made), found.gain_db.covers(made.gain_db))
 
@@ -202,7 +209,7 @@ def fading(snr_db: float, rng: Rng) -> Iterator[Trial]:
     phase by s (1 - exp(-t^2 / 2 T^2)) rad^2 within t, and the logarithm of its amplitude as much.
     """
     beacons = Beacons(NUMEROLOGY, spacing=5_000, count=192)
-    power, memory_s, limit_deg = 0.01, 0.03, 3.0
+    power, memory_s, limit_deg = 0.01, 0.03, 2.0
     burst = beacons.iq
     burst *= _scattered(burst.size, power, memory_s, rng)
     pair = Pair(snr_db, -8.0, seed=_seed(rng), ppm=_uniform(rng, 10))
@@ -220,9 +227,9 @@ def fading(snr_db: float, rng: Rng) -> Iterator[Trial]:
 
 
 def both_ways(snr_db: float, rng: Rng) -> Iterator[Trial]:
-    """Reciprocity of two radios with one clock, over a fading path, 32 pairs of beacons."""
-    gap = 3000
-    beacons = Beacons(NUMEROLOGY, spacing=2 * gap, count=32)
+    """Reciprocity of two radios with one clock, 32 pairs of beacons, each in a fade of its own."""
+    count, gap, block = 32, 3000, 6000
+    beacons = Beacons(NUMEROLOGY, spacing=block, count=count)
     more_db = rng.uniform(-3, 3)
     pair = Pair(
         snr_db,
@@ -230,22 +237,20 @@ def both_ways(snr_db: float, rng: Rng) -> Iterator[Trial]:
         gain_db=-20.0,
         seed=_seed(rng),
         shared=True,
-        allan=1e-10,
         sender={"tx_full_scale_dbm": more_db},
-        fading=TappedDelayLine(kind="rician", k_db=6.0, doppler_hz=2.0),
+        fading=TappedDelayLine(kind="rician", k_db=6.0, block_s=block / RATE_HZ),
     )
-    air = pair.air()
-    air.post("d", beacons.iq, START, 0.0)
-    air.post("rx", beacons.iq, START + gap, 0.0)
-    tracks = [
-        Track.of(air.window(name, first, beacons.iq.size + AFTER), beacons, 500.0)
-        for name, first in (("rx", 0), ("d", gap))
-    ]
-    _, up, down = np.intersect1d(tracks[0].sent, tracks[1].sent, return_indices=True)
+    air, first = pair.air(), block + 200
+    air.post("d", beacons.iq, first, 0.0)
+    air.post("rx", beacons.iq, first + gap, 0.0)
+    up, down = (
+        Track.of(air.window(name, 0, beacons.iq.size + 2 * block), beacons, 500.0)
+        for name in ("rx", "d")
+    )
+    _, mine, others = np.intersect1d(up.sent, down.sent, return_indices=True)
     found = reciprocity(
-        tracks[0].gains[up], tracks[1].gains[down], tracks[0].gain_vars[up],
-        tracks[1].gain_vars[down],
-    )  # fmt: skip
+        up.gains[mine], down.gains[others], up.gain_vars[mine], down.gain_vars[others]
+    )
     d, rx = pair.equipment["d"], pair.equipment["rx"]
     turn = math.degrees(d.tx_lo_rad - rx.rx_lo_rad - rx.tx_lo_rad + d.rx_lo_rad)
     yield Trial.of("reciprocity, gain", found.gain, more_db)
@@ -348,8 +353,8 @@ def _imbalance(rng: Rng) -> IQImbalance:
     return IQImbalance(rng.uniform(-0.5, 0.5), rng.uniform(-3, 3))
 
 
-def _complex(rng: Rng, most: float) -> complex:
-    return complex(*rng.uniform(-most, most, 2))
+def _offset(rng: Rng) -> complex:
+    return complex(*rng.uniform(-0.02, 0.02, 2))
 
 
 def _uniform(rng: Rng, most: float) -> tuple[float, float]:

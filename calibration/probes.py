@@ -23,6 +23,7 @@ from radio.waveform.sync import Arrival, detect
 ComplexArray = npt.NDArray[np.complex64]
 
 PREAMBLE_BACKOFF_DB = 8.0  # of its mean power: the crest is 6.6 dB
+HIGHEST_SNR = 1e9  # of which bounds are taken: some error is left without any noise
 FULL = 0.99  # I or Q beyond this stands for a converter at its end, of 8 bits and more
 SATURATED = 1e-3  # share of samples at the end of the converter that spoils a measurement
 
@@ -160,9 +161,15 @@ class ToneProbe:
         tone = amplitude * np.exp(2j * np.pi * (time % self.period) / self.period)
         return np.concatenate([preamble_iq(self.preamble), tone.astype(np.complex64)])
 
-    def step_start(self, arrival: Arrival, index: int) -> float:
-        """Where a step begins in the capture in which the probe was heard, in samples."""
-        return arrival.start + self.preamble.length + index * self.step
+    def step_start(self, arrival: Arrival, index: int, carrier_hz: float) -> float:
+        """Where a step begins in the capture in which the probe was heard, in samples.
+
+        Counted from the middle of the preamble, where its time is that of the receiver's clock: a
+        sender whose carrier is high is fast as well.
+        """
+        half = self.preamble.repeats * self.numerology.fft_size / 2
+        middle = arrival.start + self.preamble.guard + half
+        return middle + (half + index * self.step) / (1 + arrival.cfo_hz / carrier_hz)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.estimate import MeasurementError
-from calibration.probes import Beacons, hear, preamble_amplitude
+from calibration.probes import HIGHEST_SNR, Beacons, hear, preamble_amplitude
 from radio.waveform.preamble import Preamble
 from radio.waveform.sync import Arrival, measure
 
@@ -103,7 +103,9 @@ class Track:
     @cached_property
     def start_vars(self) -> RealArray:
         """Variances of `starts` from noise, samples^2: the Cramér-Rao bounds, float64 [n]."""
-        return np.array([self.preamble.bounds(min(a.snr, 1e9)).start for a in self.arrivals])
+        return np.array(
+            [self.preamble.bounds(min(a.snr, HIGHEST_SNR)).start for a in self.arrivals]
+        )
 
     @cached_property
     def times_s(self) -> RealArray:

@@ -29,8 +29,9 @@ class Delay:
 def delay(track: Track) -> Delay:
     """Delay of a radio to itself, or to another at the middle of a track.
 
-    A skew of the two clocks is a slope over what was sent; it is taken off around the middle, and
-    what is left is jitter. Group delays of both ends and the path are in the mean.
+    The samples meant are those in the middles of beacons. A skew of the two clocks is a slope over
+    what was sent; it is taken off around the middle, and what is left is jitter. Group delays of
+    both ends and the path are in the mean.
 
     Args:
         track: of at least 6 beacons, each sent alone if the jitter of starts is wanted.

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.estimate import Estimate, MeasurementError, in_db, mean_of
-from calibration.probes import ToneProbe, hear
+from calibration.probes import HIGHEST_SNR, ToneProbe, hear
 from radio.waveform.sync import Arrival
 
 ComplexArray = npt.NDArray[np.complex64]
@@ -87,7 +87,7 @@ def tone_levels(
     arrival = hear(iq, probe.preamble, max_cfo_hz)
     levels: list[Estimate | None] = []
     for index in range(len(probe.levels_db)):
-        samples, since = _step(iq, probe, arrival, index)
+        samples, since = _step(iq, probe, arrival, index, carrier_hz)
         samples -= samples.mean()
         expected = _expected(probe, arrival.cfo_hz, carrier_hz, since)
         looks = (samples * expected.conj()).reshape(BLOCKS, -1).mean(axis=1)
@@ -125,7 +125,7 @@ def tone_lines(
             carrier offset does not tell the ends apart.
     """
     arrival = hear(iq, probe.preamble, max_cfo_hz)
-    samples, since = _step(iq, probe, arrival, 0)
+    samples, since = _step(iq, probe, arrival, 0, carrier_hz)
     rate_hz = probe.numerology.sample_rate_hz
     turns = abs(arrival.cfo_hz) * samples.size / rate_hz
     if ends == "both" and turns < APART:
@@ -149,35 +149,48 @@ def tone_lines(
     rest = samples - weights @ basis
     found = dict(zip(names, weights, strict=True))
     errors = {name: _noise(rest, line) for name, line in zip(names, basis, strict=True)}
-    return _lines(found, errors, cfo_hz)
+    late = math.sqrt(probe.preamble.bounds(min(arrival.snr, HIGHEST_SNR)).start)
+    return _lines(found, errors, cfo_hz, 2 * math.pi * late / probe.period)
 
 
-def _lines(found: dict[str, complex], errors: dict[str, float], cfo_hz: float) -> Lines:
-    """Ratios to the tone, from amplitudes of the lines and their errors along each axis."""
+def _lines(
+    found: dict[str, complex], errors: dict[str, float], cfo_hz: float, turn_error: float
+) -> Lines:
+    """Ratios to the tone, from amplitudes of the lines and their errors along each axis.
+
+    What the transmitter adds is turned by the phase of the tone as it was sent, which is known to
+    `turn_error` rad, and twice that for its image.
+    """
     tone, error = found["tone"], errors["tone"]
     power, power_error = abs(tone) ** 2, 2 * abs(tone) * error
     if abs(tone) < FAINT * error:
         raise MeasurementError("the tone is lost in noise; raise the gains")
     level = abs(tone)
+    leak, image = (
+        complex(found.get(name, 0) / tone) for name in ("transmitter_leak", "transmitter_image")
+    )
+    leak_error, image_error = (
+        errors.get(name, 0.0) / level for name in ("transmitter_leak", "transmitter_image")
+    )
     return Lines(
         level=in_db(power, power_error, "dBFS"),
         cfo_hz=cfo_hz,
         receiver_dc=complex(found.get("receiver_dc", 0)),
-        transmitter_leak=complex(found.get("transmitter_leak", 0) / tone),
+        transmitter_leak=leak,
         receiver_image=complex(found.get("receiver_image", 0) / np.conj(tone)),
-        transmitter_image=complex(found.get("transmitter_image", 0) / tone),
+        transmitter_image=image,
         receiver_dc_error=errors.get("receiver_dc", 0.0),
-        transmitter_leak_error=errors.get("transmitter_leak", 0.0) / level,
+        transmitter_leak_error=math.hypot(leak_error, turn_error * abs(leak)),
         receiver_image_error=errors.get("receiver_image", 0.0) / level,
-        transmitter_image_error=errors.get("transmitter_image", 0.0) / level,
+        transmitter_image_error=math.hypot(image_error, 2 * turn_error * abs(image)),
     )
 
 
 def _step(
-    iq: ComplexArray, probe: ToneProbe, arrival: Arrival, index: int
+    iq: ComplexArray, probe: ToneProbe, arrival: Arrival, index: int, carrier_hz: float
 ) -> tuple[WideArray, RealArray]:
     """Samples of a step without a period at both ends, and how long after its start each is."""
-    start = probe.step_start(arrival, index)
+    start = probe.step_start(arrival, index, carrier_hz)
     first = math.ceil(start) + probe.period
     length = probe.step - 2 * probe.period
     # Whole blocks, and in them whole periods as far as they go: DC then stays out of them.
