@@ -11,10 +11,11 @@ import typer
 from calibration.profiles.profile_folder import read_profile
 from fl_core.errors import InputError
 from testbed import bench_file
+from testbed.calibrate_run import run
 from testbed.calibrating import tables
 from testbed.calibrating.difference import changes
 from testbed.calibrating.inspection import inspect_files, inspect_places
-from testbed.calibrating.nodes import places_of, planned_serials
+from testbed.calibrating.nodes import calibration_folder, places_of, planned_serials
 from testbed.calibrating.page import draw, write_figures, write_page
 from testbed.calibrating.shelf import Shelf, profile_paths
 from testbed.calibrating.values import as_json as profile_json
@@ -31,7 +32,15 @@ calibrate_app = typer.Typer(
 Place = Annotated[
     Path, typer.Argument(metavar="[FOLDER|PROFILE]", help="Profiles; default profiles/.")
 ]
-Folder = Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Profiles; default profiles/.")]
+Folder = Annotated[
+    Path | None, typer.Argument(metavar="[FOLDER]", help="Profiles; default profiles/.")
+]
+
+
+calibrate_app.command(
+    epilog="Example: `airmeta calibrate run --bench bench.yaml`, "
+    "`airmeta calibrate run --experiment lab channel.fading=awgn`"
+)(run)
 
 
 @calibrate_app.command(epilog="Example: `airmeta calibrate show profiles --html bench.html`")
@@ -96,7 +105,7 @@ def diff(
 
 @calibrate_app.command(epilog="Example: `airmeta calibrate check --bench bench.yaml`")
 def check(
-    folder: Folder = FOLDER,
+    folder: Folder = None,
     bench: Annotated[
         str | None, typer.Option(metavar="BENCH", help="Ask the radios of this bench too.")
     ] = None,
@@ -105,10 +114,13 @@ def check(
     """Say which profiles cannot be used; with a bench, whether each radio is where it belongs."""
     now = datetime.now(UTC)
     if bench is None:
+        folder = folder or FOLDER
         verdicts = inspect_files(profile_paths(folder), now)
     else:
+        file = bench_file.read(bench)
+        folder = folder or calibration_folder(file)
         with stop_after_round():
-            verdicts = inspect_places(places_of(bench_file.read(bench), folder), now)
+            verdicts = inspect_places(places_of(file, folder), now)
     if as_json:
         print_json({"checked": [one.as_dict() for one in verdicts]})
     elif verdicts:

@@ -24,7 +24,7 @@ from testbed.lab.listening import fresh, record, recording_place
 from testbed.lab.spectrum import Spectrum
 from testbed.lab.spectrum_view import figure, render
 from testbed.lab.tone import Tone, send
-from testbed.options import Json
+from testbed.options import Carrier, Json, Rate
 from testbed.runs import stop_after_round
 from testbed.terminal import STOPPED, console, messages, print_json
 
@@ -37,12 +37,6 @@ MOST_SAMPLES = 1 << 24  # of a spectrum
 radio_app = typer.Typer(help="Radios by themselves.", no_args_is_help=True)
 
 Uri = Annotated[str, typer.Argument(metavar="URI", help="The radio, as `pluto://usb:1.5.5`.")]
-Carrier = Annotated[
-    float | None, typer.Option("--carrier-hz", help="Carrier; default as the radio has it.")
-]
-Rate = Annotated[
-    float | None, typer.Option("--rate-hz", help="Sample rate; default as the radio has it.")
-]
 ReceiveGain = Annotated[
     float | None, typer.Option("--gain-db", help="Receive gain; default as the radio has it.")
 ]

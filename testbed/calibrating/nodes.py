@@ -13,7 +13,7 @@ from radio.registry import open_radio
 from testbed.bench_config import NodeConfig
 from testbed.bench_file import BenchFile
 from testbed.calibrating.inspection import Place, Present
-from testbed.on_air.calibrated import PLAN
+from testbed.on_air.calibrated import FOLDER, PLAN
 
 
 def places_of(bench: BenchFile, folder: Path) -> list[Place]:
@@ -42,6 +42,12 @@ def planned_serials(folder: Path) -> dict[str, str]:
     if not (folder / PLAN).exists():
         return {}
     return {device.name: device.serial for device in read_plan(folder / PLAN).devices}
+
+
+def calibration_folder(bench: BenchFile) -> Path:
+    """Where a bench keeps its calibration."""
+    calibration = bench.config.calibration
+    return FOLDER if calibration is None else calibration.folder
 
 
 def _place(bench: BenchFile, node: NodeConfig, folder: Path, planned: str | None) -> Place:

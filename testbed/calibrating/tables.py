@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from calibration.estimate import COVERAGE
+from calibration.power.plan import GainPlan
 from calibration.profiles.profile import Profile
 from testbed.calibrating.difference import Change
 from testbed.calibrating.inspection import Verdict
@@ -81,3 +83,21 @@ def print_verdicts(console: Console, verdicts: Sequence[Verdict]) -> None:
         for fault in one.faults:
             text = f"{one.name:<{width}}  {fault}"
             console.print(text, style="red", soft_wrap=True, markup=False, highlight=False)
+
+
+def of_plan(plan: GainPlan) -> Table:
+    """What each device sends with, and what arrives of it."""
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    table.add_column("device")
+    for title in ("tx gain (dB)", "arrives (dBm)", "off (dB)"):
+        table.add_column(title, justify="right")
+    table.add_column("verdict")
+    for one in plan.devices:
+        table.add_row(
+            one.name,
+            minus(f"{one.tx_gain_db:.2f}"),
+            minus(f"{one.received_dbm:.2f} ± {COVERAGE * one.doubt_db:.2f}"),
+            minus(f"{one.received_dbm - plan.target_dbm:+.2f}"),
+            Text(one.verdict, style="" if one.verdict == "meets" else "red"),
+        )
+    return table
