@@ -12,15 +12,15 @@ from calibration.procedures.findings import Findings
 from calibration.procedures.levels import received_gain
 from calibration.procedures.procedure import Progress
 from calibration.procedures.setup import Setup
-from calibration.procedures.sweep import LEVEL_DB, Sweep, gains_up_to
+from calibration.procedures.sweep import LEVEL_DB, Sweep, Swept, gains_up_to
 
 
 @dataclass(frozen=True)
 class TxGainProcedure:
     """A tone at transmit gains from low to the highest that radio and limits permit.
 
-    Where nobody knows the loss between the connectors it counts as 0: powers are then those that
-    arrive.
+    Where nobody knows the loss between the connectors, full scale counts as 0 dBm at the gain
+    nearest to 0 that was heard, and the path gain that follows holds what the radio is off.
 
     Attributes:
         span_db: below the highest gain.
@@ -44,11 +44,15 @@ class TxGainProcedure:
         with setup.kept():
             setup.set_rx_gain(setup.receiver.caps.rx_gain_db.high)
             swept = Sweep(setup, "sender", self.samples).run(self._gains_db(setup), progress)
-            received = received_gain(setup)
-        full_scale = Estimate((setup.loss_db or 0.0) - LEVEL_DB, 0.0, "dBm").minus(received)
-        return Findings(
-            sender=Measured(curves={"tx_power": gain_curve(*swept.columns, full_scale)})
-        )
+            reference = self._reference(setup, swept)
+        return Findings(sender=Measured(curves={"tx_power": gain_curve(*swept.columns, reference)}))
+
+    def _reference(self, setup: Setup, swept: Swept) -> Estimate:
+        """What makes levels in dBFS powers in dBm."""
+        if setup.loss_db is None:
+            gain_db, level = swept.nearest(0.0)
+            return Estimate(gain_db, 0.0, "dBm").minus(level)
+        return Estimate(setup.loss_db - LEVEL_DB, 0.0, "dBm").minus(received_gain(setup))
 
     def _gains_db(self, setup: Setup) -> list[float]:
         highest_db = setup.highest_tx_gain_db
