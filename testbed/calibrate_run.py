@@ -13,7 +13,6 @@ import typer
 from rich.console import Console
 
 from calibration.power.plan import GainPlan, PlanError
-from calibration.power.plan_file import write_plan
 from calibration.power.planner import Aim
 from calibration.procedures.session import Status
 from fl_core.errors import InputError
@@ -21,10 +20,11 @@ from testbed import bench_file, experiment_file
 from testbed.calibrating import tables
 from testbed.calibrating.bars import Bars, duration
 from testbed.calibrating.campaign import OF_RECEIVER, Campaign
-from testbed.calibrating.lineup import Lineup, Wanted, of_bench, of_experiment, of_radios
+from testbed.calibrating.lineup import Lineup
+from testbed.calibrating.lineups import Wanted, of_bench, of_experiment, of_radios
 from testbed.calibrating.nodes import calibration_folder
 from testbed.lab.limits import stated_limits
-from testbed.on_air.calibrated import FOLDER, PLAN
+from testbed.on_air.calibrated import FOLDER
 from testbed.options import Carrier, Json, Rate
 from testbed.runs import stop_after_round
 from testbed.terminal import STOPPED, console, messages, print_json, progress
@@ -209,10 +209,6 @@ def _plan(campaign: Campaign, aim: Aim) -> tuple[GainPlan | None, str]:
     if campaign.lineup.receiver is None:
         return None, ""
     try:
-        plan = campaign.plan(aim)
+        return campaign.write_plan(aim), ""
     except PlanError as error:
         return None, str(error)
-    path = campaign.folder / PLAN
-    path.parent.mkdir(exist_ok=True)
-    write_plan(path, plan)
-    return plan, ""

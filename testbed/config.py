@@ -199,6 +199,8 @@ class IQConfig(Section):
     delays_s: Annotated[tuple[Delay, ...], Field(strict=False)] = (0.0,)  # of taps
     powers_db: Annotated[tuple[Decibels, ...], Field(strict=False)] = (0.0,)
     doppler_hz: Annotated[float, Field(ge=0, le=1000)] = 0.0  # 0: a channel stays for its round
+    calibrate: bool = False  # before the first round; mend the mixers, and level the devices
+    hold_power: bool = True  # where calibrated: follow what drifts with the devices' gains
     spread: SpreadConfig = SpreadConfig()
     temperature: TemperatureConfig = TemperatureConfig()
 

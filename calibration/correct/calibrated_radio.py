@@ -114,9 +114,20 @@ class CalibratedRadio(Radio):
             RadioError: as every radio.
             ProfileError: the profile does not hold for the settings in force.
         """
-        corrector = self._corrector()
         capture = self._radio.receive(n, at)
-        return replace(capture, iq=corrector.received(capture.iq, capture.first_sample))
+        return replace(capture, iq=self.corrected(capture.iq, capture.first_sample))
+
+    def corrected(self, iq: IQ, first_sample: int) -> IQ:
+        """What samples of the radio inside become, complex64 [n].
+
+        Args:
+            iq: complex64 [n], left as it is.
+            first_sample: of iq on the radio's clock.
+
+        Raises:
+            ProfileError: the profile does not hold for the settings in force.
+        """
+        return self._corrector().received(iq, first_sample)
 
     def close(self) -> None:
         """Transmitter off."""

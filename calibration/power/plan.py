@@ -25,6 +25,7 @@ class Planned:
         name: of the device.
         serial: of its radio.
         tx_gain_db: to be set.
+        rx_gain_db: to be set, to hear the receiver.
         gains_db: within which the gain may be moved.
         step_db: of which gains are multiples; 0 for any gain.
         received_dbm: mean of a burst that should arrive.
@@ -38,6 +39,7 @@ class Planned:
     name: str
     serial: str
     tx_gain_db: float
+    rx_gain_db: float
     gains_db: Range
     step_db: float
     received_dbm: float

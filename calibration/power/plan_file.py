@@ -60,6 +60,7 @@ def _planned(keys: JsonObject) -> Planned:
             name=keys.text("name"),
             serial=keys.text("serial"),
             tx_gain_db=keys.number("tx_gain_db"),
+            rx_gain_db=keys.number("rx_gain_db"),
             gains_db=keys.span("gains_db"),
             step_db=keys.number("step_db"),
             received_dbm=keys.number("received_dbm"),

@@ -18,6 +18,7 @@ from calibration.power.sender import Sender
 from radio.api import Range
 
 _SAME_DB = 1e-9  # rounding
+_DIGITS = 12  # of an error; equal ones differ by rounding
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,9 @@ def plan_gains(
     """The target, and the gain of the receiver, of the least `mean_error` under the limits.
 
     The limits are what the devices' gains can make, the headroom of the receiver, kept by the
-    strongest that may send at once, and the SNR above which no more is wanted. Of equals the higher
-    target is taken, and then the higher gain of the receiver, where its converter adds least.
+    strongest that may send at once, and the SNR above which no more is wanted. Of equals the lower
+    target is taken, to a tenth of a dB: where less is sent, the receiver hears best. Then the
+    higher gain of the receiver is, where its converter adds least.
 
     J falls with the target as long as no device drops out, so that the best one lies where a device
     is about to, or at the limit of the receiver: all of those are tried.
@@ -118,7 +120,7 @@ def plan_gains(
     """
     if not senders or not receiver:
         raise PlanError("a plan takes at least one device and one setting of the receiver")
-    bench = _Bench(senders, aim)
+    bench = _Bench(senders, aim, min((point.rx_gain_db for point in receiver), default=0.0))
     borne = [point for point in receiver if bench.excess_db(point) <= 0]
     if not borne:
         loudest = max(senders, key=lambda name: bench.reaches[name].low)
@@ -139,8 +141,9 @@ class _Bench:
         reaches: mean of a burst that can arrive of each, dBm.
     """
 
-    def __init__(self, senders: Mapping[str, Sender], aim: Aim) -> None:
-        self._senders, self._aim = senders, aim
+    def __init__(self, senders: Mapping[str, Sender], aim: Aim, lowest_rx_db: float) -> None:
+        self._senders, self._aim, self._lowest_rx_db = senders, aim, lowest_rx_db
+        self._farthest_db = min((s.path_gain.value for s in senders.values()), default=0.0)
         self.reaches = {
             name: Range(s.reach_dbm.low - aim.backoff_db, s.reach_dbm.high - aim.backoff_db)
             for name, s in senders.items()
@@ -178,11 +181,11 @@ class _Bench:
         able = sum(target_dbm in sure for sure in self._sure.values())
         snr_db = target_dbm - point.noise_dbm
         error = mean_error(able, len(self._senders), self._at_once, snr_db)
-        return error, -target_dbm, -point.rx_gain_db
+        return round(error, _DIGITS), round(target_dbm, 1), -point.rx_gain_db
 
     def plan(self, serial: str, point: ReceiverPoint, target_dbm: float) -> GainPlan:
         """The gains for a target."""
-        devices = tuple(self._planned(name, target_dbm) for name in self._senders)
+        devices = tuple(self._planned(name, target_dbm, point) for name in self._senders)
         together = self._sum_dbm(device.received_dbm for device in devices)
         return GainPlan(
             receiver_serial=serial,
@@ -196,7 +199,7 @@ class _Bench:
             reasons=(self._reason(point, target_dbm), *self._complaints(devices)),
         )
 
-    def _planned(self, name: str, target_dbm: float) -> Planned:
+    def _planned(self, name: str, target_dbm: float, point: ReceiverPoint) -> Planned:
         sender, reach = self._senders[name], self.reaches[name]
         gain_db = sender.gain_for(target_dbm + self._aim.backoff_db)
         arrives = sender.arrives(gain_db)
@@ -211,6 +214,7 @@ class _Bench:
             name=name,
             serial=sender.serial,
             tx_gain_db=gain_db,
+            rx_gain_db=self._rx_gain_db(sender, point),
             gains_db=sender.gains_db,
             step_db=sender.step_db,
             received_dbm=arrives.value - self._aim.backoff_db,
@@ -218,6 +222,11 @@ class _Bench:
             verdict=verdict,
             missing_db=missing,
         )
+
+    def _rx_gain_db(self, sender: Sender, point: ReceiverPoint) -> float:
+        """With which a device hears the receiver as loud as the farthest one does."""
+        nearer_db = sender.path_gain.value - self._farthest_db
+        return max(point.rx_gain_db - nearer_db, self._lowest_rx_db)
 
     def _budget_dbm(self, point: ReceiverPoint) -> float:
         return point.full_scale_dbm - self._aim.headroom_db

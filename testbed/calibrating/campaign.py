@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 
 from calibration.estimate import MeasurementError
 from calibration.measured import Measured
 from calibration.power.plan import GainPlan, Planned
-from calibration.power.plan_file import read_plan
+from calibration.power.plan_file import read_plan, write_plan
 from calibration.power.planner import Aim
 from calibration.power.profiled import plan_of
 from calibration.procedures.findings import Findings
@@ -58,6 +59,7 @@ class Campaign:
         folder: of profiles; those that are in force are built upon.
         only: names of procedures; all that a setup permits where there are none.
         valid_days: of what is measured.
+        keeps_captures: whether the recordings stay when all is done.
         now: time of day, with a time zone.
         measured: of devices that are done, by name.
         failures: why another one is not.
@@ -68,6 +70,7 @@ class Campaign:
     only: Sequence[str]
     valid_days: float
     now: Callable[[], datetime]
+    keeps_captures: bool = True
     measured: dict[str, Measurement] = field(default_factory=dict, init=False)
     failures: dict[str, Exception] = field(default_factory=dict, init=False)
 
@@ -146,6 +149,18 @@ class Campaign:
             math.inf if limits is None else limits.max_tx_gain_db,
         )
 
+    def write_plan(self, aim: Aim) -> GainPlan:
+        """Make the plan and put it in the place of the one before.
+
+        Raises:
+            PlanError, ProfileError: as `plan`.
+            OSError: the folder cannot be written.
+        """
+        plan, path = self.plan(aim), self.folder / PLAN
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_plan(path, plan)
+        return plan
+
     @property
     def first(self) -> Measurement:
         """Of the device that was measured first, and the receiver with it."""
@@ -170,9 +185,10 @@ class Campaign:
         Over the air nobody knows where a loss of power lies. What was measured through a cable is
         not measured again there unless it is asked for by name.
         """
-        if self.only:
-            return [each for each in PROCEDURES if each.name in self.only]
         skipped = {*OF_RECEIVER} if self.measured else set()
+        if self.only:
+            wanted = {*self.only} - skipped
+            return [each for each in PROCEDURES if each.name in wanted]
         if setup.loss_db is None and not setup.is_alone:
             skipped |= {"tx_gain"} if "tx_power" in setup.known.sender.curves else set()
             skipped |= {"rx_gain"} if "rx_gain" in setup.known.receiver.curves else set()
@@ -208,10 +224,14 @@ class Campaign:
     def _written(self, one: Measurement, with_receiver: bool) -> list[Profile]:
         """The profiles of a device and, of the first, of the receiver."""
         material, folder = one.material, ProfileFolder(self.folder)
-        kept = folder.captures(material.sender.serial, self.lineup.band, material.measured_at)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        one.session.replace(kept)
-        captures = folder.hashed(kept / path.name for path in material.captures)
+        captures: Mapping[str, str] = {}
+        if self.keeps_captures:
+            kept = folder.captures(material.sender.serial, self.lineup.band, material.measured_at)
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            one.session.replace(kept)
+            captures = folder.hashed(kept / path.name for path in material.captures)
+        else:
+            shutil.rmtree(one.session)
         findings = material.findings
         if one.setup.is_alone:
             alone = findings.sender.joined(findings.receiver)
@@ -259,3 +279,31 @@ class Campaign:
             curves=measured.curves,
             captures=captures,
         )
+
+
+def calibrate(
+    lineup: Lineup, folder: Path, aim: Aim, only: Sequence[str], valid_days: float
+) -> GainPlan:
+    """All of a calibration at once, for a run that begins with one.
+
+    Args:
+        lineup: the radios.
+        folder: of profiles.
+        aim: of the plan.
+        only: names of procedures.
+        valid_days: of what is measured.
+
+    Raises:
+        MeasurementError, RadioError: a device cannot be measured, or there is no plan.
+        OSError: the folder cannot be written.
+    """
+
+    def now() -> datetime:
+        return datetime.now(UTC)
+
+    campaign = Campaign(lineup, folder, only, valid_days, now, keeps_captures=False)
+    campaign.measure(lambda name, status: None)
+    for failure in campaign.failures.values():
+        raise failure
+    campaign.write()
+    return campaign.write_plan(aim)

@@ -69,6 +69,11 @@ class AirPlan:
         if not isinstance(virtual, VirtualBench):
             raise InputError("nodes need an experiment with scheme = air and uplink = iq")
         given = bench.link.model_dump(exclude_none=True)
+        if experiment.config.iq.calibrate:
+            raise InputError(
+                "iq.calibrate is for runs in one process; `airmeta calibrate run --bench` measures "
+                "the radios of a bench, and its key calibration names the folder"
+            )
         plan, profiles = None, None if bench.calibration is None else bench.calibration.folder
         if profiles is not None:
             devices = tuple(node.name for node in bench.nodes())

@@ -84,16 +84,17 @@ class Mark(Body):
 
 
 @dataclass(frozen=True, eq=False)
-class SetGain(Body):
-    """The transmit gain of a device in the call that follows. Nothing comes back.
+class SetGains(Body):
+    """The gains of a device in the call that follows. Nothing comes back.
 
     Attributes:
         call: which call of the round.
-        tx_gain_db: to be set with `Mark`; that of the bench where nobody names another.
+        tx_gain_db, rx_gain_db: to be set with `Mark`; those of the bench where nobody names others.
     """
 
     call: Call
     tx_gain_db: GainDb
+    rx_gain_db: GainDb
 
 
 @dataclass(frozen=True, eq=False)
@@ -259,7 +260,7 @@ class Recover(Body):
 
 
 TO_DEVICE = frozenset(
-    {Welcome, Refused, Params, SetGain, Mark, Listen, Sound, Grant, Send, Ack, Stop}
+    {Welcome, Refused, Params, SetGains, Mark, Listen, Sound, Grant, Send, Ack, Stop}
 )
 TO_RECEIVER = frozenset(
     {Welcome, Refused, Begin, SendBeacon, SendSync, HearSoundings, HearBurst, Recover, Ack, Stop}

@@ -18,7 +18,7 @@ from testbed.nodes.coordinator_messages import (
     Params,
     Refused,
     Send,
-    SetGain,
+    SetGains,
     Sound,
     Stop,
     Welcome,
@@ -63,7 +63,7 @@ class OnAir:
 
     told: Mark | Listen | Sound | Send
     grant: Grant | None = None
-    gain: SetGain | None = None
+    gains: SetGains | None = None
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class DeviceState:
         call: under way.
         marked: last call of the round that was marked; a beacon of its is not to come again.
         grant: of the call.
-        gain: of the call that comes next, or under way.
+        gains: of the call that comes next, or under way.
         since_s: since when there has been no coordinator, or no answer.
         leaving_s: when the run ended, while the last update is to be settled.
         farewell: why it ended.
@@ -170,7 +170,7 @@ class DeviceState:
     call: int | None = None
     marked: int = -1
     grant: Grant | None = None
-    gain: SetGain | None = None
+    gains: SetGains | None = None
     joined: bool = False
     since_s: float = field(default=-1.0)
     leaving_s: float | None = None
@@ -251,7 +251,7 @@ def _told(state: DeviceState, message: Message, now_s: float) -> Stepped:
                 call=None,
                 marked=-1,
                 grant=None,
-                gain=None,
+                gains=None,
                 waiting=None,
             )
             if state.device not in devices or round_index <= state.settled:
@@ -273,11 +273,11 @@ def _told(state: DeviceState, message: Message, now_s: float) -> Stepped:
         return state, []
     match body:
         case Mark(call=call) if call > state.marked:
-            gain = state.gain if state.gain and state.gain.call == call else None
+            gains = state.gains if state.gains and state.gains.call == call else None
             state = replace(state, call=call, marked=call, grant=None)
-            return state, [OnAir(body, gain=gain)]
-        case SetGain(call=call) if call > state.marked:
-            return replace(state, gain=body), []
+            return state, [OnAir(body, gains=gains)]
+        case SetGains(call=call) if call > state.marked:
+            return replace(state, gains=body), []
         case Grant(call=call) if call == state.call:
             return replace(state, grant=body), []
         case Listen(call=call) | Sound(call=call) if call == state.call:

@@ -25,7 +25,7 @@ from testbed.experiment import DIVERGED_ABOVE, Experiment
 from testbed.experiment_file import validated
 from testbed.nodes import device
 from testbed.nodes.air_plan import AirPlan
-from testbed.nodes.coordinator_messages import Grant, Listen, Mark, Send, SetGain, Sound
+from testbed.nodes.coordinator_messages import Grant, Listen, Mark, Send, SetGains, Sound
 from testbed.nodes.device_messages import Armed, Heard, Marked, Report
 from testbed.nodes.member import Mute, Say, Unfit
 from testbed.nodes.memory import MemoryFile
@@ -83,8 +83,8 @@ class DeviceNode:
             case Mute():
                 self._call = None
                 return None
-            case device.OnAir(told, grant, gain):
-                return self._on_air(told, grant, gain)
+            case device.OnAir(told, grant, gains):
+                return self._on_air(told, grant, gains)
             case device.MakeReady():
                 return self._make_ready()
         assert self._job is not None
@@ -118,13 +118,15 @@ class DeviceNode:
         return None
 
     def _on_air(
-        self, told: Mark | Listen | Sound | Send, grant: Grant | None, gain: SetGain | None
+        self, told: Mark | Listen | Sound | Send, grant: Grant | None, gains: SetGains | None
     ) -> device.Done | device.RadioRefused:
         assert self._job is not None
         try:
             if isinstance(told, Mark):
-                if gain is not None:
-                    self._settings = replace(self._settings, tx_gain_db=gain.tx_gain_db)
+                if gains is not None:
+                    self._settings = replace(
+                        self._settings, tx_gain_db=gains.tx_gain_db, rx_gain_db=gains.rx_gain_db
+                    )
                 radio = self._radio.ready(self._settings)
                 self._call = CallOnAir(self._job, radio, told)
             assert self._call is not None

@@ -73,6 +73,7 @@ class Soundings(Body):
     Attributes:
         call: which call of the round.
         gains: float64 [r], amplitude that each device's symbols will arrive with; 0 if not heard.
+        powers: float64 [r], mean power of each channel over its carriers; 0 if not heard.
         heard: bool [r].
         snr_db: float64 [r], of each pilot, kept within -200 and 200; -200 if not heard.
         delays: float64 [r], samples by which each device was late: its timing advance.
@@ -82,6 +83,7 @@ class Soundings(Body):
 
     call: Call
     gains: Annotated[npt.NDArray[np.float64], Array("float64", "r", 0)]
+    powers: Annotated[npt.NDArray[np.float64], Array("float64", "r", 0)]
     heard: Flags
     snr_db: Annotated[npt.NDArray[np.float64], Array("float64", "r", -200, 200)]
     delays: Annotated[npt.NDArray[np.float64], Array("float64", "r", -1e6, 1e6)]

@@ -267,6 +267,7 @@ class RoundHeard:
         return Soundings(
             call,
             gains=sounding.gains.astype(np.float64),
+            powers=sounding.powers,
             heard=sounding.heard,
             snr_db=np.clip(sounding.snr_db, -SNR_DB, SNR_DB),
             delays=sounding.delays.astype(np.float64),

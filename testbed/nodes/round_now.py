@@ -16,7 +16,7 @@ from testbed.nodes.brief import Brief
 from testbed.nodes.call import Stage
 from testbed.nodes.device_messages import Ready
 from testbed.nodes.receiver_messages import BurstHeard, Estimate, Soundings
-from testbed.on_air.receiver import largest_delay, levels_db
+from testbed.on_air.receiver import by_device, largest_delay, levels_db
 from testbed.on_air.timeline import Timeline
 
 Flags = npt.NDArray[np.bool_]
@@ -188,7 +188,7 @@ class RoundNow:
             "clipped": self.clipped,
             "overdriven": sum(self.overdriven.values()),
             "delay_samples": self.delay,
-            "levels_db": levels_db(self.slots, self.soundings.gains),
+            "levels_db": by_device(self.slots, levels_db(self.soundings.powers)),
             "late_samples": self.late,
             "noise_db": _db(estimate.noise_var),
             "airtime_s": sum(leg.airtime_s for leg in self.legs),

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from testbed.nodes.call import Stage
-from testbed.nodes.coordinator_messages import Ack, Grant, SetGain, Stop
+from testbed.nodes.coordinator_messages import Ack, Grant, SetGains, Stop
 from testbed.nodes.coordinator_state import CoordinatorState, Pace, Phase, Tell
 from testbed.nodes.device_messages import Report
 from testbed.nodes.messages import Body
@@ -16,6 +16,7 @@ from testbed.nodes.receiver_messages import Soundings
 from testbed.nodes.round_now import RoundNow
 from testbed.nodes.shell import End
 from testbed.on_air.held_gains import HeldGains
+from testbed.on_air.receiver import levels_db
 
 FAREWELL_S = 0.7  # in which nodes may say goodbye
 
@@ -95,7 +96,8 @@ class Turn:
         if self.state.gains is not None:
             for number in now.slots:
                 name = self.brief.devices[number]
-                self.tell(name, SetGain(now.call, self.state.gains.of_device(name)))
+                gains = self.state.gains.tx_gain_db(name), self.state.gains.rx_gain_db(name)
+                self.tell(name, SetGains(now.call, *gains))
 
     def gains_after(self, now: RoundNow) -> HeldGains | None:
         """The transmit gains after a round, by what was sounded in it."""
@@ -103,7 +105,11 @@ class Turn:
         if gains is None or heard is None:
             return gains
         names = [self.brief.devices[number] for number in now.slots]
-        return gains.after(names, heard.gains, heard.snr_db, heard.equalisers.shape[1])
+        levels = levels_db(heard.powers)
+        after = gains.after(names, levels, heard.snr_db, heard.equalisers.shape[1])
+        for name in after.at_limit_db.keys() - gains.at_limit_db.keys():
+            self.blame(name, "gain at its limit")
+        return after
 
     def tell_fate(self, name: str, round_index: int) -> None:
         """Of an update that a device asks after; of one under way nobody knows yet."""

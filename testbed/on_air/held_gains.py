@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,11 +28,14 @@ class HeldGains:
         loop: that turns them.
         state: of the loop.
         holds: whether they are turned at all.
+        at_limit_db: devices whose gain ends before the target does, and by how many dB they are
+            above it, below 0 for those that are too weak.
     """
 
     loop: GainLoop
     state: LoopState
     holds: bool
+    at_limit_db: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, plan: GainPlan, config: ExperimentConfig, holds: bool) -> HeldGains:
@@ -40,29 +43,36 @@ class HeldGains:
         loop = GainLoop(plan, fading=power_variance(config))
         return cls(loop, loop.start(), holds)
 
-    def of_device(self, name: str) -> float:
-        """Transmit gain that a device should have, dB."""
+    def tx_gain_db(self, name: str) -> float:
+        """Transmit gain that a device should have."""
         return self.state[name].tx_gain_db
 
+    def rx_gain_db(self, name: str) -> float:
+        """Receive gain that a device should have, to hear the receiver."""
+        return next(one.rx_gain_db for one in self.loop.plan.devices if one.name == name)
+
     def after(
-        self, names: Sequence[str], gains: RealArray, snr_db: RealArray, carriers: int
+        self, names: Sequence[str], levels_db: RealArray, snr_db: RealArray, carriers: int
     ) -> HeldGains:
         """After a round.
 
         Args:
             names: of its devices, [r].
-            gains: as sounded, float64 [r]; 1 is the target, 0 was not heard.
+            levels_db: power each was sounded with, over the target's, float64 [r]; -inf for one
+                that was not heard.
             snr_db: of their pilots, float64 [r].
             carriers: of a pilot, K.
         """
         if not self.holds:
             return self
         levels = {
-            name: Level(20 * math.log10(gain), _variance_db2(float(snr), carriers))
-            for name, gain, snr in zip(names, gains, snr_db, strict=True)
-            if gain > 0
+            name: Level(float(level_db), _variance_db2(float(snr), carriers))
+            for name, level_db, snr in zip(names, levels_db, snr_db, strict=True)
+            if level_db > -math.inf
         }
-        return replace(self, state=self.loop.step(self.state, levels)[0])
+        state, turns = self.loop.step(self.state, levels)
+        kept = {n: off for n, off in self.at_limit_db.items() if n not in levels}
+        return replace(self, state=state, at_limit_db={**kept, **turns.at_limit_db})
 
     def saved(self) -> RealArray:
         """For a checkpoint, float64 [devices, numbers of `Followed`] in the order of the plan."""
@@ -83,7 +93,7 @@ class HeldGains:
         Args:
             names: of the plan, by what to call them.
         """
-        return {shown: self.of_device(name) for shown, name in names.items()}
+        return {shown: self.tx_gain_db(name) for shown, name in names.items()}
 
 
 def power_variance(config: ExperimentConfig) -> float:

@@ -64,11 +64,16 @@ class Sounding:
         )
 
     @property
+    def powers(self) -> RealArray:
+        """Mean power of each channel over its carriers, [r]; 0 where nothing was heard."""
+        power: RealArray = np.mean(np.abs(self.channels.astype(np.complex128)) ** 2, axis=1)
+        return power * self.heard
+
+    @property
     def snr_db(self) -> RealArray:
         """SNR of each device's pilot, [r]; -inf where nothing was heard."""
-        power = np.mean(np.abs(self.channels.astype(np.complex128)) ** 2, axis=1) * self.heard
         with np.errstate(divide="ignore"):
-            ratio: RealArray = 10 * np.log10(power / self.noise_var)
+            ratio: RealArray = 10 * np.log10(self.powers / self.noise_var)
         return ratio
 
 
@@ -255,15 +260,16 @@ class Superposition:
         return whole
 
 
-def levels_db(devices: Sequence[int], gains: RealArray) -> dict[str, float]:
-    """Power that each device's symbols arrive with, dB over that of |h| = 1, by its number.
+def levels_db(powers: RealArray) -> RealArray:
+    """Powers of channels in dB over that of |h| = 1, float64 [r]; -inf for one not heard."""
+    with np.errstate(divide="ignore"):
+        levels: RealArray = 10 * np.log10(powers)
+    return levels
 
-    Args:
-        devices: numbers, [r].
-        gains: as sounded, float64 [r]; those of gain 0 were not heard and are left out.
-    """
-    heard = zip(devices, gains, strict=True)
-    return {str(device): 20 * math.log10(gain) for device, gain in heard if gain > 0}
+
+def by_device(devices: Sequence[int], levels: RealArray) -> dict[str, float]:
+    """Levels in dB, [r], of the devices that were heard, by number: as rows keep them."""
+    return {str(i): float(x) for i, x in zip(devices, levels, strict=True) if x > -math.inf}
 
 
 def largest_delay(delays: RealArray, heard: npt.NDArray[np.bool_]) -> float:

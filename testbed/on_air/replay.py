@@ -64,6 +64,8 @@ def replay_run(folder: Path) -> list[Replayed]:
         raise InputError(f"{recordings}: holds no recording; run with record=true")
     dim = state.params.size
     bench = build_bench(config, dim)
+    if isinstance(bench, VirtualBench):
+        bench = bench.of_run(folder)
     scheme = build_scheme(config, dim, symbol_uplink(config))
     if not isinstance(bench, VirtualBench) or not isinstance(scheme, OverTheAir):
         raise InputError(f"{folder / 'config.yaml'}: not a run with scheme: air and uplink: iq")

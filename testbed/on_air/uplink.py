@@ -9,20 +9,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fl_core.uplink import Figure
 from radio.api import IQ, Radio
+from testbed.bench import Arrays
 from testbed.on_air.device import Device
-from testbed.on_air.held_gains import HeldGains
+from testbed.on_air.held_gains import ARRAY, HeldGains
 from testbed.on_air.link import ComplexArray, Link
 from testbed.on_air.receiver import (
     Heard,
     Receiver,
     Sounding,
     Superposition,
+    by_device,
     largest_delay,
     levels_db,
 )
@@ -162,13 +165,22 @@ class IQUplink:
                 "delay_samples": max(
                     largest_delay(leg.sounding.delays, leg.sounding.heard) for leg in self.legs
                 ),
-                "levels_db": levels_db(devices.tolist(), first.sounding.gains),
+                "levels_db": by_device(devices.tolist(), levels_db(first.sounding.powers)),
                 **set_gains,
                 "late_samples": max(abs(b.late) for leg in self.legs for b in leg.bursts),
                 "noise_db": 10 * math.log10(whole.noise_var) if whole.noise_var > 0 else None,
                 "airtime_s": sum(leg.timeline.airtime_s for leg in self.legs),
             },
         )
+
+    def saved(self) -> Arrays:
+        """The gains, for a checkpoint."""
+        return {} if self.gains is None else {ARRAY: self.gains.saved()}
+
+    def restore(self, load: Callable[[str], npt.NDArray[Any]]) -> None:
+        """The gains of a checkpoint, from the arrays that `load` finds by name."""
+        if self.gains is not None:
+            self.gains = self.gains.restored(load(ARRAY))
 
     def _plan(self, num_devices: int) -> tuple[Timeline, ...]:
         """The legs of a round of so many devices; kept, with the sequences they hold."""
@@ -206,9 +218,11 @@ class IQUplink:
         """A device's radio, at the gain that it should have."""
         radio = self._devices(number)
         if self.gains is not None:
-            wanted_db = self.gains.of_device(self._name_of(number))
-            if radio.settings.tx_gain_db != wanted_db:
-                radio.configure(replace(radio.settings, tx_gain_db=wanted_db))
+            name = self._name_of(number)
+            gains = self.gains.tx_gain_db(name), self.gains.rx_gain_db(name)
+            wanted = replace(radio.settings, tx_gain_db=gains[0], rx_gain_db=gains[1])
+            if wanted != radio.settings:
+                radio.configure(wanted)
         return radio
 
     def _hold(self, now: RoundOnAir) -> dict[str, dict[str, float]]:
@@ -218,9 +232,8 @@ class IQUplink:
         names = {str(device): self._name_of(int(device)) for device in now.devices}
         sounding, carriers = now.sounding, now.sounding.channels.shape[1]
         figures = {"tx_gains_db": self.gains.figures(names)}
-        self.gains = self.gains.after(
-            list(names.values()), sounding.gains, sounding.snr_db, carriers
-        )
+        levels = levels_db(sounding.powers)
+        self.gains = self.gains.after(list(names.values()), levels, sounding.snr_db, carriers)
         return figures
 
     def _send(self, now: RoundOnAir, symbols: ComplexArray) -> Superposition:

@@ -7,13 +7,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from copy import copy
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path as FilePath
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fl_core.errors import InputError
+from calibration.correct.calibrated_radio import CalibratedRadio
+from calibration.power.plan import GainPlan
+from calibration.power.planner import Aim
 from radio.api import Radio, RadioError, RadioSettings
 from radio.recording import RecordingRadio
 from radio.registry import open_radio
@@ -22,23 +25,30 @@ from sim_fallback.air import Air, Scene
 from sim_fallback.airs import publish
 from sim_fallback.clock import Clock
 from sim_fallback.path import Path
-from sim_fallback.presets import PRESETS, Preset
+from sim_fallback.presets import PRESETS
 from sim_fallback.sim_radio import RX_GAIN_DB
-from sim_fallback.spread import Spread
 from sim_fallback.tapped_delay import TappedDelayLine
-from sim_fallback.temperature import WARMING_UP, Temperature
 from testbed.bench import Bench
+from testbed.calibrating.campaign import calibrate
+from testbed.calibrating.lineup import Lineup
 from testbed.config import ExperimentConfig
+from testbed.on_air.calibrated import calibrated, gain_plan
+from testbed.on_air.held_gains import HeldGains
 from testbed.on_air.levels import Levels
 from testbed.on_air.link import Link
 from testbed.on_air.recordings import Keeper
 from testbed.on_air.scoring import Scorer
 from testbed.on_air.timeline import Timeline
 from testbed.on_air.uplink import IQUplink
+from testbed.on_air.virtual_preset import preset_of
 
 RECEIVER = "rx"
 CLOCK = "clock"  # a radio without faults that hears nobody; rounds are paced by its samples
 SLOWEST = 1e-4  # by which a clock may be off
+CALIBRATION = "calibration"  # folder of a run that begins with one
+IN_ROUNDS = ("tx_gain", "rx_gain", "noise", "mixers", "path_gain")  # what rounds make use of
+VALID_DAYS = 3660.0  # virtual radios do not age between a run and its resumption
+SEARCH_S = 2e-3  # virtual clocks do not pass from look to look
 
 
 class VirtualBench:
@@ -66,7 +76,7 @@ class VirtualBench:
         self._num_symbols = num_symbols
         self._path_amplitudes = path_amplitudes
         self._numerology = Numerology()
-        self.preset = _preset(config)
+        self.preset = preset_of(config)
         self.levels = Levels.of(
             self.preset.front_end,
             RX_GAIN_DB,
@@ -96,6 +106,30 @@ class VirtualBench:
         other.link = replace(self.link, **link)
         other.every_s, other.first_s = other._schedule()
         return other
+
+    def planned(self, plan: GainPlan) -> VirtualBench:
+        """The same bench, whose powers are planned: |h| = 1 is the target."""
+        other = self.with_radios(reference_gain=10 ** (plan.reference_gain_db / 20))
+        other.levels = replace(
+            self.levels, rx_gain_db=plan.rx_gain_db, reference_db=plan.reference_gain_db
+        )
+        return other
+
+    def of_run(self, folder: FilePath) -> VirtualBench:
+        """The same bench, with the powers that were planned for a run into this folder, if any."""
+        plan = self._plan(folder)
+        return self if plan is None else self.planned(plan)
+
+    def lineup(self, air: str) -> Lineup:
+        """What there is to calibrate, on an air that was published under this name."""
+        receiver, *devices = (f"sim://{air}?name={name}" for name in self.radios)
+        return Lineup(
+            dict(zip(self.radios[1:], devices, strict=True)),
+            receiver,
+            self._settings,
+            max_cfo_hz=self.link.max_cfo_hz,
+            search_s=SEARCH_S,
+        )
 
     @property
     def radios(self) -> tuple[str, ...]:
@@ -127,20 +161,24 @@ class VirtualBench:
 
     @contextmanager
     def open(self, folder: FilePath) -> Iterator[Bench]:
-        """Set the air up and open its radios by URI."""
-        air = self.air()
+        """Set the air up and open its radios by URI; calibrate them first, if that is wanted."""
+        if self._config.iq.calibrate and self._plan(folder) is None:
+            self._calibrate(folder / CALIBRATION)
+        with self.of_run(folder)._opened(folder) as bench:
+            yield bench
+
+    @contextmanager
+    def _opened(self, folder: FilePath) -> Iterator[Bench]:
+        air, plan = self.air(), self._plan(folder)
         with ExitStack() as stack:
             name = stack.enter_context(publish(air))
-            settings = RadioSettings(
-                carrier_hz=self.link.carrier_hz,
-                sample_rate_hz=self._numerology.sample_rate_hz,
-                rx_gain_db=self.levels.rx_gain_db,
-            )
 
             def opened(radio: str) -> Radio:
                 device = stack.enter_context(open_radio(f"sim://{name}?name={radio}"))
-                device.configure(settings)
-                return device
+                device.configure(self._settings)
+                if plan is None:
+                    return device
+                return calibrated(device, folder / CALIBRATION, self._settings, datetime.now(UTC))
 
             devices: dict[int, Radio] = {}
 
@@ -150,8 +188,10 @@ class VirtualBench:
                     _require_turnaround(devices[index], self.turnaround_s)
                 return devices[index]
 
-            scorer = Scorer(air, RECEIVER, name_of, self.levels.rx_gain_db)
-            receiver = RecordingRadio(opened(RECEIVER))
+            heard = opened(RECEIVER)
+            corrected = heard.corrected if isinstance(heard, CalibratedRadio) else None
+            scorer = Scorer(air, RECEIVER, name_of, self.levels.rx_gain_db, corrected)
+            receiver = RecordingRadio(heard)
             uplink = IQUplink(
                 receiver,
                 device,
@@ -159,9 +199,36 @@ class VirtualBench:
                 self.timeline(),
                 wait=lambda index: air.clock.wait_until(self.start_s(index)),
                 scorer=scorer if self._config.iq.error_budget else None,
+                gains=None
+                if plan is None
+                else HeldGains.of(plan, self._config, self._config.iq.hold_power),
+                name_of=name_of,
             )
             keeper = Keeper(self._config, folder, receiver, uplink)
-            yield Bench(uplink, keeper.round)
+            yield Bench(uplink, keeper.round, uplink)
+
+    def _plan(self, folder: FilePath) -> GainPlan | None:
+        """Of the powers, in the folder of a run that began with a calibration."""
+        place = folder / CALIBRATION
+        if not self._config.iq.calibrate or not place.exists():
+            return None
+        return gain_plan(place, self.radios[1:], self._config.iq.backoff_db)
+
+    def _calibrate(self, folder: FilePath) -> None:
+        """Measure all radios, on an air of its own, and plan their powers."""
+        config = self._config
+        snr_db = None if config.channel.snr_db == math.inf else config.channel.snr_db
+        aim = Aim(config.iq.backoff_db, num_active=config.devices.num_active, snr_db=snr_db)
+        with publish(self.air()) as air:
+            calibrate(self.lineup(air), folder, aim, IN_ROUNDS, VALID_DAYS)
+
+    @property
+    def _settings(self) -> RadioSettings:
+        return RadioSettings(
+            carrier_hz=self.link.carrier_hz,
+            sample_rate_hz=self._numerology.sample_rate_hz,
+            rx_gain_db=self.levels.rx_gain_db,
+        )
 
     def scene(self) -> Scene:
         """Who is there and what lies between them."""
@@ -227,44 +294,3 @@ def _require_turnaround(radio: Radio, planned_s: float) -> None:
 def name_of(device: int) -> str:
     """Name of a device's radio on the air."""
     return f"d{device}"
-
-
-def _preset(config: ExperimentConfig) -> Preset:
-    """The preset with what the experiment changes in it; InputError for too wild clocks."""
-    iq = config.iq
-    preset = PRESETS[iq.preset]
-    front_end = preset.front_end
-    if config.channel.snr_db == math.inf:
-        front_end = front_end.without("noise")
-    elif front_end.noise_figure_db == -math.inf:  # the ideal radio, and noise is asked for
-        front_end = replace(front_end, noise_figure_db=0.0)
-    if iq.turnaround_s is not None:
-        front_end = replace(front_end, turnaround_s=iq.turnaround_s)
-    changes = {
-        key: value
-        for key in ("offset_ppm", "allan_deviation")
-        if (value := getattr(iq, key)) is not None
-    }
-    warmth, temperature = iq.temperature, WARMING_UP
-    if warmth.ramp_k is not None:
-        temperature = Temperature.ramp(warmth.ramp_k, warmth.over_s, warmth.start_c)
-    preset = replace(
-        preset,
-        front_end=replace(
-            front_end,
-            tx_gain_db_per_k=warmth.tx_gain_db_per_k,
-            rx_gain_db_per_k=warmth.rx_gain_db_per_k,
-        ),
-        spread=Spread(**iq.spread.model_dump()),
-        temperature=temperature,
-        ppm_per_k=warmth.ppm_per_k,
-        **changes,
-    )
-    off_ppm = preset.offset_ppm + preset.ppm_per_k * temperature.reach_k
-    if off_ppm > Link.max_offset_ppm and not preset.shared_clock:
-        raise InputError(
-            f"iq.temperature.ppm_per_k = {warmth.ppm_per_k:g}: oscillators would be off by up to "
-            f"{off_ppm:.0f} ppm, and receivers look for {Link.max_offset_ppm:g} at most; make "
-            "it, iq.offset_ppm or the ramp smaller"
-        )
-    return preset

@@ -268,6 +268,7 @@ class FakeReceiver:
         return Soundings(
             call,
             gains=heard.astype(np.float64),
+            powers=heard.astype(np.float64),
             heard=heard,
             snr_db=np.where(heard, 20.0, -200.0),
             delays=np.zeros(heard.size),

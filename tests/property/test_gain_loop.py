@@ -19,7 +19,7 @@ RANGE = Range(-60.0, 0.0)
 
 def plan(*steps, gain=-30.0, off=0.0, doubt=0.3):
     devices = tuple(
-        Planned(f"d{i}", f"s{i}", gain, RANGE, step, -70.0 + off, doubt, "meets", 0.0)
+        Planned(f"d{i}", f"s{i}", gain, 50.0, RANGE, step, -70.0 + off, doubt, "meets", 0.0)
         for i, step in enumerate(steps)
     )
     return GainPlan("rx", 30.0, 10.0, -70.0, -40.0, 25.0, 20.0, devices, ("because",))
@@ -60,7 +60,7 @@ def test_gains_stay_within_bounds_on_steps_and_turn_slowly_whatever_is_heard(
     offs, step, fading, turn_db
 ):
     low = -6 * step if step else -60.0
-    one = Planned("d0", "s", low, Range(low, 0.0), step, -70.0, 0.3, "meets", 0.0)
+    one = Planned("d0", "s", low, 50.0, Range(low, 0.0), step, -70.0, 0.3, "meets", 0.0)
     loop = GainLoop(
         GainPlan("rx", 30.0, 10.0, -70.0, -40.0, 25.0, 20.0, (one,), ()), fading, turn_db=turn_db
     )

@@ -88,7 +88,7 @@ def soundings(call, *heard):
     heard = np.array(heard)
     ones = np.ones(heard.size)
     equalisers = np.ones((heard.size, 2), np.complex64)
-    return Soundings(call, ones * heard, heard, 20 * ones, 0 * ones, equalisers, 0.1)
+    return Soundings(call, ones * heard, ones * heard, heard, 20 * ones, 0 * ones, equalisers, 0.1)
 
 
 def burst_heard(call, burst, *present):

@@ -14,7 +14,7 @@ from stepping import (
     sound,
 )
 
-from testbed.nodes.coordinator_messages import Ack, Refused, SetGain, Stop, Welcome
+from testbed.nodes.coordinator_messages import Ack, Refused, SetGains, Stop, Welcome
 from testbed.nodes.device import (
     Compute,
     Computed,
@@ -61,13 +61,13 @@ def computed(round_index=0):
 
 
 def test_a_gain_is_set_with_the_mark_of_its_call_and_no_other():
-    node, gain = computed(), SetGain(0, -12.5)
-    assert node.told(gain) == []
-    assert node.told(mark()) == [OnAir(mark(), gain=gain)]
-    assert node.told(SetGain(0, -99.0)) == []  # of a call that was marked already
+    node, gains = computed(), SetGains(0, -12.5, 30.0)
+    assert node.told(gains) == []
+    assert node.told(mark()) == [OnAir(mark(), gains=gains)]
+    assert node.told(SetGains(0, -99.0, 0.0)) == []  # of a call that was marked already
     assert node.told(beacon()) == [OnAir(beacon())]
     assert node.told(mark(call=1)) == [OnAir(mark(call=1))]
-    assert node.told(SetGain(3, -99.0)) == []
+    assert node.told(SetGains(3, -99.0, 0.0)) == []
     assert node.told(mark(call=2)) == [OnAir(mark(call=2))]
 
 

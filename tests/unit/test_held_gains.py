@@ -11,12 +11,12 @@ from calibration.power.plan import GainPlan, Planned
 from fl_core.errors import InputError
 from radio.api import Range
 from testbed.config import ExperimentConfig
-from testbed.nodes.coordinator_messages import HearSoundings, Mark, SetGain
+from testbed.nodes.coordinator_messages import HearSoundings, Mark, SetGains
 from testbed.on_air.held_gains import HeldGains, power_variance
 
 
 def planned(name, gain_db):
-    return Planned(name, name, gain_db, Range(-60.0, 0.0), 0.0, -40.0, 0.1, "meets", 0.0)
+    return Planned(name, name, gain_db, 20.0, Range(-60.0, 0.0), 0.0, -40.0, 0.1, "meets", 0.0)
 
 
 def held(holds=True, **gains_db):
@@ -31,7 +31,7 @@ def heard_db(*levels_db):
 
     def answer(ask):
         heard = soundings(ask.call, *(True for _ in levels_db))
-        return replace(heard, gains=10 ** (np.array(levels_db) / 20))
+        return replace(heard, powers=10 ** (np.array(levels_db) / 10))
 
     return answer
 
@@ -43,7 +43,7 @@ def led(**options):
 
 
 def gains_told(told):
-    return {t.to: t.body.tx_gain_db for t in of(SetGain, told)}
+    return {t.to: t.body.tx_gain_db for t in of(SetGains, told)}
 
 
 def test_each_device_is_told_its_gain_before_the_mark_of_a_call():
@@ -51,7 +51,7 @@ def test_each_device_is_told_its_gain_before_the_mark_of_a_call():
     told = bench.gathered()
     first = told[: [type(t.body) for t in told].index(Mark)]
     assert gains_told(first) == {"d0": -20.0, "d1": -30.0}
-    assert [t.body.call for t in of(SetGain, first)] == [0, 0]
+    assert [t.body.call for t in of(SetGains, first)] == [0, 0]
 
 
 def test_a_device_that_is_too_strong_is_turned_down_in_the_next_round():
@@ -72,20 +72,20 @@ def test_gains_stay_where_they_are_not_held():
 def test_nobody_is_told_a_gain_without_a_plan():
     bench = Led()
     bench.gathered()
-    assert names(SetGain, bench.told) == []
+    assert names(SetGains, bench.told) == []
     assert bench.commits[0].gains is None
 
 
 def test_a_round_nobody_was_sounded_in_leaves_the_gains():
     gains = held(d0=-20.0, d1=-30.0)
-    after = gains.after(["d0", "d1"], np.zeros(2), np.full(2, -200.0), 200)
+    after = gains.after(["d0", "d1"], np.full(2, -np.inf), np.full(2, -200.0), 200)
     assert after.saved().tolist() == gains.saved().tolist()
 
 
 def test_they_go_on_from_a_checkpoint_of_the_same_bench():
     gains = held(d0=-20.0, d1=-30.0)
     for _ in range(3):
-        gains = gains.after(["d0", "d1"], np.array([1.2, 0.9]), np.full(2, 20.0), 200)
+        gains = gains.after(["d0", "d1"], np.array([1.5, -0.9]), np.full(2, 20.0), 200)
     again = held(d0=-20.0, d1=-30.0).restored(gains.saved())
     assert again == gains
     for wrong in (gains.saved()[:1], np.zeros((2, 2)), np.full((2, 3), np.nan), np.zeros(3)):

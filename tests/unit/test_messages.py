@@ -161,6 +161,7 @@ def soundings(**changes):
     values = {
         "call": 0,
         "gains": np.ones(r),
+        "powers": np.ones(r),
         "heard": np.ones(r, bool),
         "snr_db": np.zeros(r),
         "delays": np.zeros(r),
