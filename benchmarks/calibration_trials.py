@@ -274,8 +274,8 @@ def backing_off(snr_db: float, rng: Rng) -> Iterator[Trial]:
 
 
 def starts(_: float, rng: Rng) -> Iterator[Trial]:
-    """A host that is late by 1 ms and an exponential 1 ms more, 100 times."""
-    found = start_jitter(1.0 + rng.exponential(1.0, 100), unit="ms")
+    """A host that is late by 1 ms and an exponential 1 ms more, 200 times."""
+    found = start_jitter(1.0 + rng.exponential(1.0, 200), unit="ms")
     yield Trial.of("lateness, mean", found.mean, 2.0)
     yield Trial.of("lateness, deviation", found.deviation, 1.0)
     yield Trial.of("lateness, 90 %", found.latest, 1.0 + math.log(10))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -77,11 +77,14 @@ class Track:
         for at in beacons.sent[1:]:
             # Clocks within 100 ppm stray less than the search over a spacing of 0.08 s.
             expected = last.start + float(at) - step
-            found = measure(iq, beacons.preamble, expected, last.cfo_hz)
+            # Only what is near, or every beacon would cost a look at the whole capture.
+            near = max(int(expected) - beacons.spacing // 2, 0)
+            piece = iq[near : near + beacons.spacing + beacons.preamble.length]
+            found = measure(piece, beacons.preamble, expected - near, last.cfo_hz)
             if found is not None:
-                arrivals.append(found)
+                arrivals.append(replace(found, start=found.start + near))
                 sent.append(int(at))
-                last, step = found, int(at)
+                last, step = arrivals[-1], int(at)
         where = np.array(sent, np.int64) + sent_at
         return cls(beacons.preamble, where, np.full(len(sent), first_sample), tuple(arrivals))
 

@@ -15,6 +15,8 @@ RealArray = npt.NDArray[np.float64]
 LEAST = 6  # beacons
 RATIOS = 49  # strengths of the walk that are weighed against each other
 WEAKEST, STRONGEST = 1e-3, 1e5  # phase that the walk adds over the track, over noise: variances
+LEANING = 0.25  # power of that ratio in its prior: halfway between flat in its logarithm and root
+LEANING = 0.25  # power of that ratio in its prior: halfway from flat in its logarithm to its root
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ def frequency(track: Track) -> Frequency:
     there. f follows by generalised least squares. How strong the walk is beside the noise nobody
     knows beforehand: strengths are weighed by their restricted likelihood (Harville, "Maximum
     likelihood approaches to variance component estimation", JASA 1977), so that the uncertainty
-    holds with and without a walk.
+    holds with and without a walk. A few beacons hardly tell one, and to overlook it is the worse
+    mistake: beforehand a stronger walk counts as somewhat more likely.
 
     Args:
         track: of at least 6 beacons.
@@ -80,6 +83,7 @@ def _slope(time: RealArray, values: RealArray) -> tuple[float, float]:
         slopes[k] = (inverse @ (weighted.T @ values))[1]
         variances[k] = noise_var * inverse[1, 1]
     weights = np.exp(likelihoods - likelihoods.max())
+    weights *= np.maximum(ratios, WEAKEST) ** LEANING
     weights /= weights.sum()
     slope = float(weights @ slopes)
     variance = float(weights @ (variances + (slopes - slope) ** 2))
