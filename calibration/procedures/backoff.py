@@ -10,7 +10,7 @@ from calibration.measured import Measured
 from calibration.probes import SymbolProbe
 from calibration.procedures.findings import Findings
 from calibration.procedures.procedure import Progress
-from calibration.procedures.ranging import range_receiver
+from calibration.procedures.ranging import range_receiver, ranging_s
 from calibration.procedures.setup import Setup
 
 
@@ -30,8 +30,9 @@ class BackoffProcedure:
     both_ways: ClassVar[bool] = False
 
     def duration_s(self, setup: Setup) -> float:
-        """That of all back-offs."""
-        return setup.hearing_s(self._probe(setup, 10.0).iq.size, len(self.backoffs_db))
+        """That of all back-offs, and of setting the gain."""
+        size = self._probe(setup, 10.0).iq.size
+        return ranging_s(setup) + setup.hearing_s(size, len(self.backoffs_db))
 
     def run(self, setup: Setup, progress: Progress) -> Findings:
         """`best_backoff` of the sender."""

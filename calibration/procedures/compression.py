@@ -13,7 +13,7 @@ from calibration.measured import Measured
 from calibration.probes import ToneProbe
 from calibration.procedures.findings import Findings
 from calibration.procedures.procedure import Progress
-from calibration.procedures.ranging import range_receiver
+from calibration.procedures.ranging import range_receiver, ranging_s
 from calibration.procedures.setup import Setup
 
 
@@ -35,8 +35,8 @@ class CompressionProcedure:
     both_ways: ClassVar[bool] = False
 
     def duration_s(self, setup: Setup) -> float:
-        """That of the tone."""
-        return setup.hearing_s(self._probe(setup).iq.size)
+        """That of the tone, and of setting the gain."""
+        return ranging_s(setup) + setup.hearing_s(self._probe(setup).iq.size)
 
     def run(self, setup: Setup, progress: Progress) -> Findings:
         """`tx_drive` of the sender, and `tx_compression` if full scale compresses it by 1 dB."""

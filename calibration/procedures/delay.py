@@ -10,7 +10,7 @@ from calibration.measured import Measured
 from calibration.probes import Beacons
 from calibration.procedures.findings import Findings
 from calibration.procedures.procedure import Progress, hear_track, track_s
-from calibration.procedures.ranging import range_receiver
+from calibration.procedures.ranging import range_receiver, ranging_s
 from calibration.procedures.setup import Setup
 from calibration.track import Track
 
@@ -32,8 +32,8 @@ class DelayProcedure:
     both_ways: ClassVar[bool] = False
 
     def duration_s(self, setup: Setup) -> float:
-        """That of the bursts."""
-        return self.bursts * track_s(setup, Beacons(setup.numerology, count=1))
+        """That of the bursts, and of setting the gain."""
+        return ranging_s(setup) + self.bursts * track_s(setup, Beacons(setup.numerology, count=1))
 
     def run(self, setup: Setup, progress: Progress) -> Findings:
         """`delay_jitter` of the sender, and `delay` of a radio alone."""

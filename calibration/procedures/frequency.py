@@ -12,7 +12,7 @@ from calibration.measured import Measured
 from calibration.probes import Beacons
 from calibration.procedures.findings import Findings
 from calibration.procedures.procedure import Progress, hear_track, track_s
-from calibration.procedures.ranging import range_receiver
+from calibration.procedures.ranging import range_receiver, ranging_s
 from calibration.procedures.setup import Setup
 
 TAU_S = 0.1
@@ -33,8 +33,8 @@ class FrequencyProcedure:
     both_ways: ClassVar[bool] = False
 
     def duration_s(self, setup: Setup) -> float:
-        """That of the track."""
-        return track_s(setup, self._beacons(setup))
+        """That of the track, and of setting the gain."""
+        return ranging_s(setup) + track_s(setup, self._beacons(setup))
 
     def run(self, setup: Setup, progress: Progress) -> Findings:
         """`cfo`, `skew` and, from half a second on, `allan_deviation` of the sender."""

@@ -17,7 +17,7 @@ from calibration.measured import Measured
 from calibration.probes import ToneProbe, hear
 from calibration.procedures.findings import Findings
 from calibration.procedures.procedure import Progress
-from calibration.procedures.ranging import range_receiver
+from calibration.procedures.ranging import range_receiver, ranging_s
 from calibration.procedures.setup import Setup
 from radio.api import IQ
 
@@ -50,7 +50,9 @@ class MixersProcedure:
 
     def duration_s(self, setup: Setup) -> float:
         """That of the tone, twice where the radios have to be tuned apart."""
-        return setup.hearing_s(self._probe(setup).iq.size, 2 if self.needs_two else 1)
+        return ranging_s(setup) + setup.hearing_s(
+            self._probe(setup).iq.size, 2 if self.needs_two else 1
+        )
 
     def run(self, setup: Setup, progress: Progress) -> Findings:
         """`tx_dc_*` and `tx_iq_*` of the sender, `rx_dc_*` and `rx_iq_*` of the receiver.

@@ -33,7 +33,7 @@ class NoiseProcedure:
 
     def duration_s(self, setup: Setup) -> float:
         """That of two captures."""
-        return setup.hearing_s(self.samples, 2, sent=0)
+        return 2 * (self.samples / setup.rate_hz + setup.search_s)
 
     def run(self, setup: Setup, progress: Progress) -> Findings:
         """`noise_figure` at the highest receive gain, and `noise_floor` at that of the setup.

@@ -11,7 +11,7 @@ from calibration.probes import Beacons
 from calibration.procedures.findings import Findings
 from calibration.procedures.levels import received_gain, sent_power
 from calibration.procedures.procedure import Progress, hear_track, track_s
-from calibration.procedures.ranging import range_receiver
+from calibration.procedures.ranging import range_receiver, ranging_s
 from calibration.procedures.setup import Setup
 
 
@@ -32,8 +32,8 @@ class PathGainProcedure:
     both_ways: ClassVar[bool] = False
 
     def duration_s(self, setup: Setup) -> float:
-        """That of the beacons."""
-        return track_s(setup, Beacons(setup.numerology, count=self.beacons))
+        """That of the beacons, and of setting the gain."""
+        return ranging_s(setup) + track_s(setup, Beacons(setup.numerology, count=self.beacons))
 
     def run(self, setup: Setup, progress: Progress) -> Findings:
         """`path_gain` of the sender."""

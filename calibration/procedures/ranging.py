@@ -13,11 +13,16 @@ from calibration.procedures.setup import Setup
 from radio.api import IQ, Range
 from radio.waveform.sync import detect
 
-LOOKS = 8
+LOOKS, USUAL_LOOKS = 8, 2
 PEAK = 0.5  # of I or Q that is aimed at: 6 dB are left for fading and for stronger probes
 NEAR_DB = 3.0
 BACK_DB, MOST_DB = 25.0, 40.0  # a step where it saturates, and the longest upwards
 SAME_DB = 0.5  # a radio takes the nearest of its gains
+
+
+def ranging_s(setup: Setup) -> float:
+    """How long it usually takes to set a gain."""
+    return setup.hearing_s(beacon(setup.numerology).length, USUAL_LOOKS)
 
 
 def range_receiver(setup: Setup, quiet_db: float = NEAR_DB) -> None:

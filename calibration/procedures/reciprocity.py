@@ -12,7 +12,7 @@ from calibration.measured import Measured
 from calibration.probes import Beacons
 from calibration.procedures.findings import Findings
 from calibration.procedures.procedure import Progress, hear_track, track_s
-from calibration.procedures.ranging import range_receiver
+from calibration.procedures.ranging import range_receiver, ranging_s
 from calibration.procedures.setup import Setup
 from calibration.track import Track
 
@@ -31,8 +31,10 @@ class ReciprocityProcedure:
     both_ways: ClassVar[bool] = True
 
     def duration_s(self, setup: Setup) -> float:
-        """That of all beacons."""
-        return 2 * self.pairs * track_s(setup, Beacons(setup.numerology, count=1))
+        """That of all beacons, and of setting the gains."""
+        return 2 * ranging_s(setup) + 2 * self.pairs * track_s(
+            setup, Beacons(setup.numerology, count=1)
+        )
 
     def run(self, setup: Setup, progress: Progress) -> Findings:
         """`reciprocity_gain` of up over down, and `reciprocity_phase` if they share a clock.

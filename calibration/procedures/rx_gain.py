@@ -11,7 +11,7 @@ from calibration.measured import Measured
 from calibration.procedures.findings import Findings
 from calibration.procedures.levels import sent_power
 from calibration.procedures.procedure import Progress
-from calibration.procedures.ranging import range_sender
+from calibration.procedures.ranging import range_sender, ranging_s
 from calibration.procedures.setup import Setup
 from calibration.procedures.sweep import LEVEL_DB, Sweep, Swept, gains_up_to
 
@@ -37,7 +37,8 @@ class RxGainProcedure:
 
     def duration_s(self, setup: Setup) -> float:
         """That of all gains."""
-        return Sweep(setup, "receiver", self.samples).duration_s(len(self._gains_db(setup)))
+        sweep = Sweep(setup, "receiver", self.samples)
+        return ranging_s(setup) + sweep.duration_s(len(self._gains_db(setup)))
 
     def run(self, setup: Setup, progress: Progress) -> Findings:
         """`rx_gain` of the receiver."""

@@ -10,7 +10,7 @@ from calibration.measured import Measured
 from calibration.probes import Beacons
 from calibration.procedures.findings import Findings
 from calibration.procedures.procedure import Progress, hear_track, track_s
-from calibration.procedures.ranging import range_receiver
+from calibration.procedures.ranging import range_receiver, ranging_s
 from calibration.procedures.setup import Setup
 
 LAG_S = 0.1
@@ -31,8 +31,8 @@ class StabilityProcedure:
     both_ways: ClassVar[bool] = False
 
     def duration_s(self, setup: Setup) -> float:
-        """That of the track."""
-        return track_s(setup, self._beacons(setup))
+        """That of the track, and of setting the gain."""
+        return ranging_s(setup) + track_s(setup, self._beacons(setup))
 
     def run(self, setup: Setup, progress: Progress) -> Findings:
         """`coherence_time` of the sender, if the track is long enough to see its end.

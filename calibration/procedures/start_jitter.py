@@ -10,7 +10,7 @@ from calibration.measured import Measured
 from calibration.probes import beacon, hear, preamble_iq
 from calibration.procedures.findings import Findings
 from calibration.procedures.procedure import Progress
-from calibration.procedures.ranging import range_receiver
+from calibration.procedures.ranging import range_receiver, ranging_s
 from calibration.procedures.setup import Setup
 
 
@@ -28,8 +28,8 @@ class StartJitterProcedure:
     both_ways: ClassVar[bool] = False
 
     def duration_s(self, setup: Setup) -> float:
-        """That of the starts."""
-        return setup.hearing_s(beacon(setup.numerology).length, self.starts)
+        """That of the starts, and of setting the gain."""
+        return ranging_s(setup) + setup.hearing_s(beacon(setup.numerology).length, self.starts)
 
     def run(self, setup: Setup, progress: Progress) -> Findings:
         """`start_jitter` of the sender and its host: the standard deviation."""

@@ -75,6 +75,7 @@ class Sweep:
     samples: int
     _points: list[tuple[float, Estimate | None, int]] = field(default_factory=list, init=False)
     _links: list[Estimate] = field(default_factory=list, init=False)
+    _last: tuple[float, Estimate] | None = field(default=None, init=False)
 
     @property
     def probe(self) -> ToneProbe:
@@ -134,6 +135,7 @@ class Sweep:
             level, is_high = self._level()
             if not is_high:
                 self._points.append((applied_db, level, len(self._links)))
+                self._last = self._last if level is None else (applied_db, level)
                 return True
             if not self._ease():
                 return False
@@ -151,16 +153,16 @@ class Sweep:
             now_db = self.setup.tx_gain_db
         if now_db <= allowed.low:
             return False
-        heard = [(gain, level) for gain, level, _ in self._points if level is not None]
         for ease_db in EASES_DB:
             turn(max(now_db - ease_db, allowed.low))
-            if not heard:
+            if self._last is None:
                 return True
-            gain_db, before = heard[-1]
+            gain_db, before = self._last
             self._turn(gain_db)
             after, _ = self._level()
             if after is not None and after.uncertainty < LINK_DB:
                 self._links.append(before.minus(after))
+                self._last = (gain_db, after)
                 return True
         turn(now_db)
         return False
