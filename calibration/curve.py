@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,6 +50,19 @@ class Curve:
             raise ValueError(
                 f"linear = {self.linear} should go up within the measured {self.measured}"
             )
+
+    @classmethod
+    def through(cls, settings: Sequence[float], values: Sequence[Estimate]) -> Curve:
+        """What was measured at ascending settings, linear all over; ValueError for fewer than 2."""
+        if len(values) < 2:
+            raise ValueError(f"a curve takes at least 2 values, not {len(values)}")
+        return cls(
+            tuple(settings),
+            tuple(one.value for one in values),
+            tuple(one.uncertainty for one in values),
+            values[0].unit,
+            Range(settings[0], settings[-1]),
+        )
 
     @property
     def measured(self) -> Range:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from calibration.curve import Curve
 from calibration.estimators.backoff import best_backoff, symbol_errors
 from calibration.measured import Measured
 from calibration.probes import SymbolProbe
@@ -35,7 +36,7 @@ class BackoffProcedure:
         return ranging_s(setup) + setup.hearing_s(size, len(self.backoffs_db))
 
     def run(self, setup: Setup, progress: Progress) -> Findings:
-        """`best_backoff` of the sender."""
+        """`best_backoff` and the curve `backoff_nmse` of the sender."""
         setup.require_allowed(self._probe(setup, 10.0).iq.size)
         errors = []
         with setup.kept():
@@ -45,7 +46,12 @@ class BackoffProcedure:
                 probe = self._probe(setup, backoff_db)
                 iq = setup.hear(probe.iq).iq
                 errors.append(symbol_errors(iq, probe, setup.max_cfo_hz, setup.carrier_hz))
-        return Findings(sender=Measured({"best_backoff": best_backoff(errors).best}))
+        found = best_backoff(errors)
+        backoffs_db, totals = zip(
+            *((one.backoff_db, one.total) for one in found.points), strict=True
+        )
+        curves = {"backoff_nmse": Curve.through(backoffs_db, totals)}
+        return Findings(sender=Measured({"best_backoff": found.best}, curves))
 
     def _probe(self, setup: Setup, backoff_db: float) -> SymbolProbe:
         return SymbolProbe(setup.numerology, backoff_db)

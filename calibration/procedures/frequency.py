@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from calibration.curve import Curve
 from calibration.estimators.allan import allan_of_track
 from calibration.estimators.frequency import frequency
 from calibration.estimators.skew import skew
@@ -37,17 +38,20 @@ class FrequencyProcedure:
         return ranging_s(setup) + track_s(setup, self._beacons(setup))
 
     def run(self, setup: Setup, progress: Progress) -> Findings:
-        """`cfo`, `skew` and, from half a second on, `allan_deviation` of the sender."""
+        """`cfo`, `skew`, the curve `allan` and, from half a second on, `allan_deviation`."""
         beacons = self._beacons(setup)
         with setup.kept():
             range_receiver(setup)
             progress(0.1)
             track = hear_track(setup, beacons)
         scalars = {"cfo": frequency(track).cfo, "skew": skew(track)}
-        for point in allan_of_track(track, setup.carrier_hz):
+        points = allan_of_track(track, setup.carrier_hz)
+        for point in points:
             if abs(point.tau_s / TAU_S - 1) < 0.05:
                 scalars["allan_deviation"] = point.deviation
-        return Findings(sender=Measured(scalars))
+        deviations = [point.deviation for point in points]
+        curves = {"allan": Curve.through([point.tau_s for point in points], deviations)}
+        return Findings(sender=Measured(scalars, curves))
 
     def _beacons(self, setup: Setup) -> Beacons:
         """An eighth of 0.1 s apart, so that this is one of the averaging times."""

@@ -36,7 +36,7 @@ class Relation:
     setting: str
     setting_unit: str
     unit: str
-    tolerance: float
+    tolerance: float | None = None
 
 
 SCALARS = {
@@ -83,10 +83,14 @@ CURVES = {
     "tx_power": Relation("power at full scale", "transmit gain", "dB", "dBm", 0.5),
     "rx_gain": Relation("level over input power", "receive gain", "dB", "dB", 0.5),
     "tx_drive": Relation("gain over drive", "drive", "dBFS", "dB", 0.5),
+    "backoff_nmse": Relation("NMSE over back-off", "back-off", "dB", "dB"),
+    "allan": Relation("Allan deviation over time", "averaging time", "s", ""),
 }
 """By name.
 
 `tx_power` is what leaves the antenna connector when samples of magnitude 1 are sent, `rx_gain` the
 level of samples in dBFS less the power at the connector in dBm, `tx_drive` the gain of the
-transmitter over that of small signals.
+transmitter over that of small signals. `backoff_nmse` is what noise and distortion make of a symbol
+on the path that it was measured on, `allan` how much the frequency against the reference's wanders
+from one averaging time to the next, relative to the carrier.
 """
