@@ -15,7 +15,7 @@ from testbed.calibrate_run import run
 from testbed.calibrating import tables
 from testbed.calibrating.difference import changes
 from testbed.calibrating.inspection import inspect_files, inspect_places
-from testbed.calibrating.nodes import calibration_folder, places_of, planned_serials
+from testbed.calibrating.nodes import calibration_folder, places_of, plan_in
 from testbed.calibrating.page import draw, write_figures, write_page
 from testbed.calibrating.shelf import Shelf, profile_paths
 from testbed.calibrating.values import as_json as profile_json
@@ -56,12 +56,15 @@ def show(
 ) -> None:
     """Show what was measured, how sure it is, how old, and until when it holds."""
     now = datetime.now(UTC)
-    planned = planned_serials(place if place.is_dir() else place.parent)
+    names: dict[str, str] = {}
+    if (plan := plan_in(place if place.is_dir() else place.parent)) is not None:
+        names = {device.serial: device.name for device in plan.devices}
+        names[plan.receiver_serial] = "receiver"
     if html is not None and not html.parent.is_dir():
         raise InputError(f"{html.parent}: there is no such folder")
     if png is not None and png.exists() and not png.is_dir():
         raise InputError(f"{png}: is a file; --png should name a folder")
-    shelf = Shelf.read(place, {serial: name for name, serial in planned.items()})
+    shelf = Shelf.read(place, names)
     written: list[Path] = []
     if html is not None or png is not None:
         charts = draw(shelf)

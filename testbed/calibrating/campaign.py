@@ -12,8 +12,8 @@ from pathlib import Path
 
 from calibration.estimate import MeasurementError
 from calibration.measured import Measured
-from calibration.power.plan import GainPlan, Planned
-from calibration.power.plan_file import read_plan, write_plan
+from calibration.power.plan import GainPlan
+from calibration.power.plan_file import write_plan
 from calibration.power.planner import Aim
 from calibration.power.profiled import plan_of
 from calibration.procedures.findings import Findings
@@ -27,6 +27,7 @@ from calibration.profiles.told import serial_of
 from fl_core.errors import InputError
 from radio.api import Radio, RadioError, RadioSettings
 from testbed.calibrating.lineup import Lineup
+from testbed.calibrating.nodes import plan_in
 from testbed.on_air.calibrated import PLAN
 
 SESSIONS = "sessions"  # folder of what is under way, below that of the profiles
@@ -135,7 +136,8 @@ class Campaign:
             PlanError: something was not measured, or there is no plan that the receiver bears.
             ProfileError: a profile cannot be read.
         """
-        serials = {one.name: one.serial for one in self._planned_before()}
+        before = plan_in(self.folder)
+        serials = {} if before is None else {one.name: one.serial for one in before.devices}
         serials |= {name: one.material.sender.serial for name, one in self.measured.items()}
         setup, material = self.first.setup, self.first.material
         limits = self.lineup.limits
@@ -165,10 +167,6 @@ class Campaign:
     def first(self) -> Measurement:
         """Of the device that was measured first, and the receiver with it."""
         return next(iter(self.measured.values()))
-
-    def _planned_before(self) -> Sequence[Planned]:
-        path = self.folder / PLAN
-        return read_plan(path).devices if path.exists() else ()
 
     def _measure(self, name: str, watch: Watch) -> Measurement:
         folder = self.folder / SESSIONS / name

@@ -15,7 +15,7 @@ from calibration.estimate import COVERAGE
 from calibration.profiles.profile import Profile
 from calibration.profiles.quantity import CURVES
 from testbed.report.load import Column
-from testbed.report.style import MUTED, PARTS, SCHEMES, WIDE, Chart, canvas, png
+from testbed.report.style import MUTED, NARROW, PARTS, SCHEMES, WIDE, Chart, canvas, png
 
 BLUE = SCHEMES["air"][1]
 Profiles = Mapping[str, Profile]  # by what a figure calls their radios
@@ -24,7 +24,7 @@ Colours = Mapping[str, str]
 
 def draw_curves(profiles: Profiles) -> list[Chart]:
     """Every figure of curves for which these profiles have data."""
-    drawn = [_power, _level, _compression]
+    drawn = [_power, _level, _compression, _backoff, _allan]
     return [chart for draw in drawn if (chart := draw(profiles)) is not None]
 
 
@@ -75,10 +75,10 @@ def _over_gain(profiles: Profiles, name: str, title: str, caption: str) -> Chart
     curves, relation = of_name(profiles, name), CURVES[name]
     if not curves:
         return None
-    shades = colours(list(curves))
+    shades, tolerance = colours(list(curves)), relation.tolerance or 0.0
     with canvas(WIDE) as figure:
         levels, departures = figure.subplots(1, 2)
-        departures.axhspan(-relation.tolerance, relation.tolerance, color=MUTED, alpha=0.12, lw=0)
+        departures.axhspan(-tolerance, tolerance, color=MUTED, alpha=0.12, lw=0)
         for label, curve in curves.items():
             settings, values, halves = columns(curve)
             off = values - settings
@@ -86,7 +86,7 @@ def _over_gain(profiles: Profiles, name: str, title: str, caption: str) -> Chart
             trace(levels, curve, values, halves, label, shades[label])
             trace(departures, curve, off, halves, label, shades[label])
         linear = [off_within(curve) for curve in curves.values()]
-        room = max(3 * relation.tolerance, 1.5 * max(linear))
+        room = max(3 * tolerance, 1.5 * max(linear))
         departures.set_ylim(-room, room)
         axis = f"{relation.setting} ({relation.setting_unit})"
         levels.set(title="Level", xlabel=axis, ylabel=f"{relation.title} ({relation.unit})")
@@ -94,7 +94,7 @@ def _over_gain(profiles: Profiles, name: str, title: str, caption: str) -> Chart
         legend_for(figure, levels)
         caption += (
             ": strong lines are the linear range, dots what was measured, with 95 % intervals. The "
-            f"grey band is the tolerance of ±{relation.tolerance:g} dB. Healthy: a straight line, "
+            f"grey band is the tolerance of ±{tolerance:g} dB. Healthy: a straight line, "
             "dots within the band over most of the range. Sick: steps (an attenuator that "
             "sticks), a slope (wrong gain table), a bend at high gain (an amplifier or converter "
             "at its end), scatter at low gain (lost in noise: less attenuation in the cable)."
@@ -132,6 +132,67 @@ def _compression(profiles: Profiles) -> Chart | None:
             "sender)."
         )
         return Chart("tx_drive", "Compression of the transmitter", caption, png(figure), wide=True)
+
+
+def _backoff(profiles: Profiles) -> Chart | None:
+    curves, relation = of_name(profiles, "backoff_nmse"), CURVES["backoff_nmse"]
+    if not curves:
+        return None
+    shades = colours(list(curves))
+    with canvas(NARROW) as figure:
+        axes = figure.add_subplot()
+        for label, curve in curves.items():
+            _, values, halves = columns(curve)
+            trace(axes, curve, values, halves, label, shades[label])
+            best = profiles[label].scalars.get("best_backoff")
+            if best is not None and best.value in curve.measured:
+                axes.errorbar(
+                    best.value, curve.at(best.value).value, xerr=COVERAGE * best.uncertainty,
+                    fmt="D", ms=6, capsize=3, color=shades[label], mec="white", zorder=4,
+                )  # fmt: skip
+        axes.set(xlabel=f"{relation.setting} (dB)", ylabel="error over signal (dB)")
+        legend_under(figure, axes)
+        caption = (
+            "Error of OFDM symbols over how far below full scale they are sent; diamonds: the "
+            "best, with 95 % intervals. Healthy: a shallow valley at 6 to 12 dB. To its left "
+            "peaks are bent or cut off, to its right noise takes over: flat there means that "
+            "something else limits (phase noise), steep that the path is weak."
+        )
+        return Chart("backoff", "Back-off", caption, png(figure))
+
+
+def _allan(profiles: Profiles) -> Chart | None:
+    curves, relation = of_name(profiles, "allan"), CURVES["allan"]
+    if not curves:
+        return None
+    shades = colours(list(curves))
+    with canvas(NARROW) as figure:
+        axes = figure.add_subplot()
+        for label, curve in curves.items():
+            settings, values, halves = columns(curve)
+            low = np.minimum(halves, 0.9 * values)  # a logarithm knows no zero
+            axes.errorbar(
+                settings, values, (low, halves), fmt="o-", ms=3, lw=1.2, elinewidth=0.8,
+                color=shades[label], label=label,
+            )  # fmt: skip
+        axes.set(
+            xscale="log", yscale="log", xlabel=f"{relation.setting} (s)", ylabel="Allan deviation"
+        )
+        axes.grid(which="minor", color="#f2f3f5", linewidth=0.5)
+        legend_under(figure, axes)
+        caption = (
+            "How much the frequency against the reference's wanders from one averaging time to "
+            "the next, with 95 % intervals. Healthy: below 1e-9 at 0.1 s for a PlutoSDR that has "
+            "warmed up, falling or gently rising. Sick: an order of magnitude above its like "
+            "(still warming up, vibration, a reference that is not locked)."
+        )
+        return Chart("allan", "Allan deviation", caption, png(figure))
+
+
+def legend_under(figure: Figure, axes: Axes) -> None:
+    """The legend of `axes` under the figure, in the order in which it was drawn."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 5))
 
 
 def trace(

@@ -122,10 +122,10 @@ def _in_place(
         yield from _as_kept(profile, now)
         then, celsius = profile.temperature_c, present.temperature_c
         if then is not None and celsius is not None and abs(celsius - then) > WARMER_K:
-            yield minus(
-                f"{profile.source}: was measured at {then:.1f} °C, and the radio has "
-                f"{celsius:.1f} °C: more than {WARMER_K:g} K apart; let it warm up, or calibrate "
-                "again"
+            kelvin = minus(f"{celsius - then:+.0f}")
+            yield (
+                f"{profile.source}: the radio is {kelvin} K away from the "
+                f"{minus(f'{then:.0f}')} °C it was measured at, more than {WARMER_K:g}; let it warm up, or calibrate again"
             )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from calibration.power.plan import GainPlan
 from calibration.power.plan_file import read_plan
 from calibration.profiles.profile import ProfileError
 from calibration.profiles.profile_folder import ProfileFolder
@@ -29,19 +30,17 @@ def places_of(bench: BenchFile, folder: Path) -> list[Place]:
     Raises:
         PlanError: there is a plan that cannot be read.
     """
-    planned = planned_serials(folder)
-    return [_place(bench, node, folder, planned.get(node.name)) for node in bench.nodes]
+    plan, expected = plan_in(folder), dict[str, str]()
+    if plan is not None:
+        expected = {device.name: device.serial for device in plan.devices}
+        expected[bench.receiver.name] = plan.receiver_serial
+    return [_place(bench, node, folder, expected.get(node.name)) for node in bench.nodes]
 
 
-def planned_serials(folder: Path) -> dict[str, str]:
-    """Serials of the devices' radios by name, as the plan of a folder has them; none without one.
-
-    Raises:
-        PlanError: it cannot be read.
-    """
-    if not (folder / PLAN).exists():
-        return {}
-    return {device.name: device.serial for device in read_plan(folder / PLAN).devices}
+def plan_in(folder: Path) -> GainPlan | None:
+    """The plan of powers in a folder of profiles; PlanError where it cannot be read."""
+    path = folder / PLAN
+    return read_plan(path) if path.exists() else None
 
 
 def calibration_folder(bench: BenchFile) -> Path:

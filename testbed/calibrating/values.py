@@ -13,8 +13,9 @@ from calibration.estimate import COVERAGE, Estimate
 from calibration.profiles.profile import Profile, ProfileError, stamp
 from calibration.profiles.profile_json import to_json
 from calibration.profiles.quantity import CURVES, SCALARS, Relation
+from radio.api import Range
 
-PLAIN = 1e-4, 1e6  # magnitudes written without a power of ten
+PLAIN = 1e-5, 1e6  # magnitudes written without a power of ten
 MHZ = 1e6
 
 
@@ -122,7 +123,14 @@ def ago(days: float) -> str:
 def _about(curve: Curve, relation: Relation) -> str:
     span, linear, unit = curve.measured, curve.linear, relation.setting_unit
     ends = [curve.at(setting).value for setting in (linear.low, linear.high)]
-    return minus(
-        f"{len(curve.settings)} points of {relation.setting} from {span} {unit}; linear from "
-        f"{linear} {unit}, {ends[0]:.2f} to {ends[1]:.2f} {relation.unit}"
+    low, high = (f"{end:.2f}" if abs(end) > 1e-3 else f"{end:.2g}" for end in ends)
+    within = "" if linear == span else f"; linear from {_span(linear)} {unit}"
+    return (
+        f"{len(curve.settings)} points of {relation.setting} from {_span(span)} {unit}{within}; "
+        f"from {minus(low)} to {minus(high)} {relation.unit}".rstrip()
     )
+
+
+def _span(span: Range) -> str:
+    """As people write it, without a negative zero."""
+    return minus(str(Range(span.low + 0.0, span.high + 0.0)))

@@ -50,6 +50,13 @@ def made_profile(serial="1044734c9605", seed=0, level_db=0.0, **other):
     curves = {
         "tx_power": Curve(*_columns(gains, power, 0.05), "dBm", Range(-56.0, -4.0)),
         "rx_gain": Curve(*_columns(rx, level, 0.05), "dB", Range(0.0, 66.0)),
+        "backoff_nmse": Curve.through(
+            (4.0, 6.0, 8.0, 10.0, 12.0), [Estimate(v, 0.2, "dB") for v in (-24, -31, -36, -37, -36)]
+        ),
+        "allan": Curve.through(
+            (0.0125, 0.05, 0.1, 0.2),
+            [Estimate(v, v / 8, "") for v in (9e-11, 8e-11, 1e-10, 1.4e-10)],
+        ),
         "tx_drive": Curve(*_columns(drive, gain, 0.02), "dB", Range(-30.0, -15.0)),
     }
     profile = Profile(

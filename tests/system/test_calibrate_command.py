@@ -13,11 +13,14 @@ from PIL import Image
 from profiles_made import MEASURED, kept_profile, made_profile
 
 from calibration.estimate import Estimate
+from calibration.power.plan import GainPlan, Planned
+from calibration.power.plan_file import write_plan
 from calibration.profiles.told import serial_of, temperature_of
 from radio.api import RadioSettings, Range
 from radio.registry import open_radio
 from testbed import calibrate_command
 from testbed.calibrating.difference import changes
+from testbed.on_air.calibrated import PLAN
 
 SERIAL = "1044734c9605"
 AIRS = count()
@@ -68,7 +71,7 @@ def test_what_is_stale_is_shown_as_such(airmeta, workdir):
 def test_a_page_and_figures(airmeta, workdir, profile):
     kept_profile(workdir / "profiles", serial="other", seed=1)
     written = told(airmeta, "show", "--html", "page.html", "--png", "figures")["written"]
-    names = ["path_gains", "tx_power", "rx_gain", "tx_drive", "drift"]
+    names = ["path_gains", "tx_power", "rx_gain", "tx_drive", "backoff", "allan", "drift"]
     assert written == ["page.html", *(f"figures/{name}.png" for name in names)]
     page = (workdir / "page.html").read_text()
     assert page.count("data:image/png;base64,") == len(names)
@@ -155,10 +158,9 @@ def bench(workdir):
     """A bench file with a receiver and two devices on an air of this process."""
     air = f"checked{next(AIRS)}"
 
-    def write(**calibration):
+    def write(**swapped):
         nodes = {
-            name: {"name": name, "radio": f"sim://{air}?name={name}&devices=2"}
-            | ({"calibration": str(calibration[name])} if name in calibration else {})
+            name: {"name": name, "radio": f"sim://{air}?name={swapped.get(name, name)}&devices=2"}
             for name in ("rx", "d0", "d1")
         }
         content = {
@@ -166,6 +168,7 @@ def bench(workdir):
             "coordinator": {"address": "ipc:///tmp/airmeta-checked"},
             "receiver": nodes["rx"],
             "devices": [nodes["d0"], nodes["d1"]],
+            "calibration": "profiles",
         }
         (workdir / "bench.yaml").write_text(yaml.safe_dump(content))
         with ExitStack() as stack:
@@ -193,27 +196,40 @@ def test_radios_of_a_bench_have_their_profiles(airmeta, workdir, bench):
     now = MEASURED + timedelta(seconds=1)
     kept_profile(workdir / "profiles", serial, temperature_c=celsius - 11, measured_at=now)
     faults = faults_of(airmeta)
-    assert "more than 10 K apart" in faults["d1"]
+    assert "the radio is +11 K away from" in faults["d1"]
     assert faults["d0"] == ""
+
+
+def plan_for(devices, receiver):
+    """A plan for devices with these serials."""
+    planned = [
+        Planned(name, serial, -10.0, Range(-40.0, 0.0), 0.25, -80.0, 0.1, "meets", 0.0)
+        for name, serial in devices.items()
+    ]
+    return GainPlan(receiver, 40.0, 10.0, -80.0, -40.0, 20.0, 30.0, tuple(planned), ("said so",))
 
 
 def test_swapped_devices_are_named(airmeta, workdir, bench):
     radios = bench()
-    paths = {
-        name: kept_profile(workdir / "profiles", serial=serial, temperature_c=celsius)
-        for name, (serial, celsius) in radios.items()
-    }
-    bench(**paths)
+    for serial, celsius in radios.values():
+        kept_profile(workdir / "profiles", serial=serial, temperature_c=celsius)
+    serials = {name: serial for name, (serial, _) in radios.items()}
+    path, receiver = workdir / "profiles" / PLAN, serials.pop("rx")
+    path.parent.mkdir()
+    write_plan(path, plan_for(serials, receiver))
     assert set(faults_of(airmeta, code=0).values()) == {""}
-    bench(rx=paths["rx"], d0=paths["d1"], d1=paths["d0"])
+    assert "profiles" not in airmeta("calibrate", "check", "--bench", "bench.yaml")[1]
+    bench(d0="d1", d1="d0")
     faults = faults_of(airmeta)
     assert faults["rx"] == ""
-    assert f"has radio {radios['d0'][0]}, which is that of d1: devices were swapped" in faults["d0"]
+    assert f"has radio {serials['d1']}, which is that of d1: devices were" in faults["d0"]
     assert "which is that of d0: devices were swapped" in faults["d1"]
     # A radio of another bench is foreign, not swapped.
-    foreign = kept_profile(workdir / "profiles", serial="1044734c9605")
-    bench(d0=foreign)
-    assert "should have 1044734c9605" in faults_of(airmeta)["d0"]
+    bench()
+    write_plan(path, plan_for(serials | {"d0": SERIAL}, receiver))
+    assert f"should have {SERIAL}" in faults_of(airmeta)["d0"]
+    path.write_text(path.read_text()[:99])
+    assert airmeta("calibrate", "check", "--bench", "bench.yaml")[0] == 2
 
 
 def test_a_radio_that_does_not_open_is_told_beside_the_others(airmeta, workdir, bench):

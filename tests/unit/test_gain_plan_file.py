@@ -9,7 +9,7 @@ from calibration.power.plan import GainPlan, PlanError, Planned
 from calibration.power.plan_file import read_plan, write_plan
 from radio.api import Range
 
-NEAR = Planned("d1", "104473", -31.25, 40.0, 50.0, Range(-89.75, 0), 0.25, -70.1, 0.2, "meets", 0.0)
+NEAR = Planned("d1", "104473", -31.25, 40.0, Range(-89.75, 0), 0.25, -70.1, 0.2, "meets", 0.0)
 FAR = Planned("d2", "104474", 0.0, 50.0, Range(-89.75, 0), 0.25, -75.0, 0.4, "too weak", 4.9)
 PLAN = GainPlan("104470", 40.0, 10.0, -70.1, -30.1, 25.0, 21.0, (NEAR, FAR), ("because", "d2 weak"))
 
