@@ -73,13 +73,17 @@ def show(
             written.append(html)
         if png is not None:
             written += write_figures(png, charts)
-    profiles = list(shelf.latest.values())
     if as_json:
         files = [str(path) for path in written]
-        print_json({"profiles": [profile_json(one, now) for one in profiles], "written": files})
+        print_json(
+            {
+                "profiles": [profile_json(one, now) for one in shelf.latest.values()],
+                "written": files,
+            }
+        )
         return
-    for profile in profiles:
-        tables.print_profile(console, profile, now)
+    for label, profile in shelf.latest.items():
+        tables.print_profile(console, label, profile, now)
     for path in written:
         messages.print(f"{path}: written", markup=False, highlight=False, soft_wrap=True)
 

@@ -47,10 +47,8 @@ class BackoffProcedure:
                 iq = setup.hear(probe.iq).iq
                 errors.append(symbol_errors(iq, probe, setup.max_cfo_hz, setup.carrier_hz))
         found = best_backoff(errors)
-        backoffs_db, totals = zip(
-            *((one.backoff_db, one.total) for one in found.points), strict=True
-        )
-        curves = {"backoff_nmse": Curve.through(backoffs_db, totals)}
+        totals = {point.backoff_db: point.total for point in found.points}
+        curves = {"backoff_nmse": Curve.through([*totals], [*totals.values()])}
         return Findings(sender=Measured({"best_backoff": found.best}, curves))
 
     def _probe(self, setup: Setup, backoff_db: float) -> SymbolProbe:

@@ -20,6 +20,7 @@ Take = Callable[[Profile], Estimate | None]
 
 DRIFTING = ("path_gain", "cfo", "noise_floor", "tx_compression")
 COLUMNS = 3
+SAME_DB = 1.0  # a spread that is none
 
 
 def draw_paths(profiles: Profiles) -> Chart | None:
@@ -35,7 +36,8 @@ def draw_paths(profiles: Profiles) -> Chart | None:
         axes = figure.add_subplot()
         low = 5 * np.floor((values.min() - 3) / 5)
         shades = [
-            WORST if i == weakest and spread else SCHEMES["air"][1] for i in range(len(names))
+            WORST if i == weakest and spread > SAME_DB else SCHEMES["air"][1]
+            for i in range(len(names))
         ]
         axes.barh(names, values - low, left=low, height=0.6, color=shades, alpha=0.75)
         axes.errorbar(values, names, xerr=halves, fmt="none", ecolor="#111111", capsize=2, lw=1)

@@ -170,15 +170,17 @@ def _allan(profiles: Profiles) -> Chart | None:
         axes = figure.add_subplot()
         for label, curve in curves.items():
             settings, values, halves = columns(curve)
+            settings = 1e3 * settings
             low = np.minimum(halves, 0.9 * values)  # a logarithm knows no zero
             axes.errorbar(
                 settings, values, (low, halves), fmt="o-", ms=3, lw=1.2, elinewidth=0.8,
                 color=shades[label], label=label,
             )  # fmt: skip
         axes.set(
-            xscale="log", yscale="log", xlabel=f"{relation.setting} (s)", ylabel="Allan deviation"
+            xscale="log", yscale="log", xlabel=f"{relation.setting} (ms)", ylabel="Allan deviation"
         )
-        axes.grid(which="minor", color="#f2f3f5", linewidth=0.5)
+        axes.set_xticks(settings, [f"{tau_ms:.3g}" for tau_ms in settings])
+        axes.set_xticks([], minor=True)
         legend_under(figure, axes)
         caption = (
             "How much the frequency against the reference's wanders from one averaging time to "

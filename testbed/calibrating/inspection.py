@@ -122,10 +122,10 @@ def _in_place(
         yield from _as_kept(profile, now)
         then, celsius = profile.temperature_c, present.temperature_c
         if then is not None and celsius is not None and abs(celsius - then) > WARMER_K:
-            kelvin = minus(f"{celsius - then:+.0f}")
+            away, there = minus(f"{celsius - then:+.0f}"), minus(f"{then:.0f}")
             yield (
-                f"{profile.source}: the radio is {kelvin} K away from the "
-                f"{minus(f'{then:.0f}')} °C it was measured at, more than {WARMER_K:g}; let it warm up, or calibrate again"
+                f"{profile.source}: the radio is {away} K away from the {there} °C it was measured "
+                f"at, more than {WARMER_K:g}; let it warm up, or calibrate again"
             )
 
 

@@ -20,9 +20,11 @@ from testbed.calibrating.values import curves_of, facts_of, is_fresh, measured, 
 COLOURS = {"exceeds": "red", "changed": "yellow"}
 
 
-def print_profile(console: Console, profile: Profile, now: datetime) -> None:
-    """All of one profile."""
-    console.print(profile.source, style="bold", soft_wrap=True, markup=False, highlight=False)
+def print_profile(console: Console, label: str, profile: Profile, now: datetime) -> None:
+    """All of one profile, under what its radio is called."""
+    console.print(
+        f"{label}: {profile.source}", style="bold", soft_wrap=True, markup=False, highlight=False
+    )
     for name, text in facts_of(profile, now).items():
         bad = name == "valid" and not is_fresh(profile, now)
         console.print(

@@ -133,4 +133,4 @@ def _about(curve: Curve, relation: Relation) -> str:
 
 def _span(span: Range) -> str:
     """As people write it, without a negative zero."""
-    return minus(str(Range(span.low + 0.0, span.high + 0.0)))
+    return minus(f"{span.low + 0.0:.4g} to {span.high + 0.0:.4g}")
