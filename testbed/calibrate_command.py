@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -69,21 +70,23 @@ def show(
     if html is not None or png is not None:
         charts = draw(shelf)
         if html is not None:
-            write_page(html, shelf, charts, now)
+            write_page(html, shelf, plan, charts, now)
             written.append(html)
         if png is not None:
             written += write_figures(png, charts)
     if as_json:
-        files = [str(path) for path in written]
         print_json(
             {
                 "profiles": [profile_json(one, now) for one in shelf.latest.values()],
-                "written": files,
+                "plan": None if plan is None else asdict(plan),
+                "written": [str(path) for path in written],
             }
         )
         return
     for label, profile in shelf.latest.items():
         tables.print_profile(console, label, profile, now)
+    if plan is not None:
+        tables.print_plan(console, plan)
     for path in written:
         messages.print(f"{path}: written", markup=False, highlight=False, soft_wrap=True)
 

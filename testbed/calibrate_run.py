@@ -118,9 +118,7 @@ def run(
         for profile in profiles:
             console.print(f"{profile.source}: {profile.serial}", soft_wrap=True, highlight=False)
         if plan is not None:
-            console.print(tables.of_plan(plan))
-            for reason in plan.reasons:
-                console.print(reason, soft_wrap=True, highlight=False, markup=False)
+            tables.print_plan(console, plan)
     if unplanned:
         messages.print(unplanned, style="yellow", soft_wrap=True, highlight=False, markup=False)
     for name, why in campaign.failures.items():

@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from calibration.estimate import COVERAGE, Estimate
 from calibration.profiles.profile import Profile
 from calibration.profiles.quantity import CURVES, SCALARS
-from testbed.calibrating.curve_plots import Profiles, colours, legend_for
-from testbed.report.style import MUTED, SCHEMES, WIDE, WORST, Chart, canvas, png
+from testbed.calibrating.curve_plots import BLUE, Profiles, colours, legend_for
+from testbed.report.style import MUTED, WIDE, WORST, Chart, canvas, png
 
 Histories = Mapping[str, Sequence[Profile]]  # by what a figure calls their radios, oldest first
 Take = Callable[[Profile], Estimate | None]
@@ -35,10 +35,8 @@ def draw_paths(profiles: Profiles) -> Chart | None:
     with canvas((WIDE[0], 1.5 + 0.22 * len(names))) as figure:
         axes = figure.add_subplot()
         low = 5 * np.floor((values.min() - 3) / 5)
-        shades = [
-            WORST if i == weakest and spread > SAME_DB else SCHEMES["air"][1]
-            for i in range(len(names))
-        ]
+        red = weakest if spread > SAME_DB else None
+        shades = [WORST if i == red else BLUE for i in range(len(names))]
         axes.barh(names, values - low, left=low, height=0.6, color=shades, alpha=0.75)
         axes.errorbar(values, names, xerr=halves, fmt="none", ecolor="#111111", capsize=2, lw=1)
         for name, value in zip(names, values, strict=True):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from calibration.power.plan import GainPlan
 from calibration.profiles.profile import Profile
 from calibration.profiles.quantity import SCALARS
 from fl_core.errors import InputError
@@ -21,6 +22,7 @@ from testbed.calibrating.values import (
     facts_of,
     is_fresh,
     measured,
+    planned_rows,
     values_of,
 )
 from testbed.report.html import MISSING, render
@@ -48,7 +50,9 @@ def draw(shelf: Shelf) -> list[Chart]:
     return [chart for chart in charts if chart is not None]
 
 
-def write_page(file: Path, shelf: Shelf, charts: Sequence[Chart], now: datetime) -> None:
+def write_page(
+    file: Path, shelf: Shelf, plan: GainPlan | None, charts: Sequence[Chart], now: datetime
+) -> None:
     """All of it on one page, with the figures inside.
 
     Raises:
@@ -61,6 +65,8 @@ def write_page(file: Path, shelf: Shelf, charts: Sequence[Chart], now: datetime)
         place=str(shelf.place),
         titles=[_titled(name) for name in shown],
         sections=[_section(label, one, shown, now) for label, one in latest.items()],
+        planned=[] if plan is None else planned_rows(plan),
+        reasons=[] if plan is None else plan.reasons,
         charts=charts,
     )
     _write(file, page.encode())

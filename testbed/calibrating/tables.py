@@ -10,21 +10,27 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from calibration.estimate import COVERAGE
 from calibration.power.plan import GainPlan
 from calibration.profiles.profile import Profile
 from testbed.calibrating.difference import Change
 from testbed.calibrating.inspection import Verdict
-from testbed.calibrating.values import curves_of, facts_of, is_fresh, measured, minus, values_of
+from testbed.calibrating.values import (
+    curves_of,
+    facts_of,
+    is_fresh,
+    measured,
+    minus,
+    planned_rows,
+    values_of,
+)
 
 COLOURS = {"exceeds": "red", "changed": "yellow"}
 
 
 def print_profile(console: Console, label: str, profile: Profile, now: datetime) -> None:
     """All of one profile, under what its radio is called."""
-    console.print(
-        f"{label}: {profile.source}", style="bold", soft_wrap=True, markup=False, highlight=False
-    )
+    title = f"{label}: {profile.source}"
+    console.print(title, style="bold", soft_wrap=True, markup=False, highlight=False)
     for name, text in facts_of(profile, now).items():
         bad = name == "valid" and not is_fresh(profile, now)
         console.print(
@@ -87,19 +93,15 @@ def print_verdicts(console: Console, verdicts: Sequence[Verdict]) -> None:
             console.print(text, style="red", soft_wrap=True, markup=False, highlight=False)
 
 
-def of_plan(plan: GainPlan) -> Table:
-    """What each device sends with, and what arrives of it."""
+def print_plan(console: Console, plan: GainPlan) -> None:
+    """What each device sends with, what arrives of it, and why."""
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     table.add_column("device")
     for title in ("tx gain (dB)", "arrives (dBm)", "off (dB)"):
         table.add_column(title, justify="right")
     table.add_column("verdict")
-    for one in plan.devices:
-        table.add_row(
-            one.name,
-            minus(f"{one.tx_gain_db:.2f}"),
-            minus(f"{one.received_dbm:.2f} ± {COVERAGE * one.doubt_db:.2f}"),
-            minus(f"{one.received_dbm - plan.target_dbm:+.2f}"),
-            Text(one.verdict, style="" if one.verdict == "meets" else "red"),
-        )
-    return table
+    for name, *cells, verdict in planned_rows(plan):
+        table.add_row(name, *cells, Text(verdict, style="" if verdict == "meets" else "red"))
+    console.print(table)
+    for reason in plan.reasons:
+        console.print(reason, soft_wrap=True, highlight=False, markup=False)

@@ -10,6 +10,7 @@ from typing import Any
 
 from calibration.curve import Curve
 from calibration.estimate import COVERAGE, Estimate
+from calibration.power.plan import GainPlan
 from calibration.profiles.profile import Profile, ProfileError, stamp
 from calibration.profiles.profile_json import to_json
 from calibration.profiles.quantity import CURVES, SCALARS, Relation
@@ -106,6 +107,20 @@ def measured(estimate: Estimate) -> tuple[str, str]:
     digits = 3 if half == 0 else max(0, 1 - math.floor(math.log10(half)))
     digits = min(digits, 6)
     return minus(f"{value:,.{digits}f}"), f"{half:,.{digits}f}"
+
+
+def planned_rows(plan: GainPlan) -> list[tuple[str, ...]]:
+    """Of each device its name, gain, what arrives, how far off that is, and the verdict."""
+    return [
+        (
+            one.name,
+            minus(f"{one.tx_gain_db:.2f}"),
+            minus(f"{one.received_dbm:.2f} ± {COVERAGE * one.doubt_db:.2f}"),
+            minus(f"{one.received_dbm - plan.target_dbm:+.2f}"),
+            one.verdict,
+        )
+        for one in plan.devices
+    ]
 
 
 def minus(text: str) -> str:
