@@ -89,7 +89,8 @@ class SetGains(Body):
 
     Attributes:
         call: which call of the round.
-        tx_gain_db, rx_gain_db: to be set with `Mark`; those of the bench where nobody names others.
+        tx_gain_db: to be set with `Mark`; that of the bench where nobody names another.
+        rx_gain_db: the same.
     """
 
     call: Call

@@ -203,7 +203,7 @@ def test_radios_of_a_bench_have_their_profiles(airmeta, workdir, bench):
 def plan_for(devices, receiver):
     """A plan for devices with these serials."""
     planned = [
-        Planned(name, serial, -10.0, Range(-40.0, 0.0), 0.25, -80.0, 0.1, "meets", 0.0)
+        Planned(name, serial, -10.0, 40.0, Range(-40.0, 0.0), 0.25, -80.0, 0.1, "meets", 0.0)
         for name, serial in devices.items()
     ]
     return GainPlan(receiver, 40.0, 10.0, -80.0, -40.0, 20.0, 30.0, tuple(planned), ("said so",))

@@ -174,7 +174,7 @@ def soundings(**changes):
 def test_arrays_of_one_message_agree():
     assert soundings().equalisers.shape == (3, 8)
     for changes, says in (
-        ({"gains": np.ones(4)}, "Soundings.heard: should have r = 4, has 3"),
+        ({"gains": np.ones(4)}, "Soundings.powers: should have r = 4, has 3"),
         ({"equalisers": np.ones((2, 8), np.complex64)}, "should have r = 3, has 2"),
         ({"equalisers": np.ones(3, np.complex64)}, "should have 2 dimensions, has 1"),
         ({"gains": np.ones(3, np.float32)}, "should be an array of float64"),
