@@ -34,5 +34,14 @@ PROCEDURES: tuple[Procedure, ...] = (
 
 
 def procedures_for(setup: Setup) -> tuple[Procedure, ...]:
-    """Those that a setup permits: a radio alone not those that take two."""
-    return tuple(each for each in PROCEDURES if not (each.needs_two and setup.is_alone))
+    """Those that a setup permits.
+
+    Not those that take two radios where there is one, nor those in which the receiver sends where
+    it cannot.
+    """
+    sends = setup.receiver.caps.can_transmit
+    return tuple(
+        each
+        for each in PROCEDURES
+        if not (each.needs_two and setup.is_alone) and (sends or not each.both_ways)
+    )

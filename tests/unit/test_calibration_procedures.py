@@ -89,6 +89,14 @@ def bench(air, alone=False, wrap=lambda radio: radio, **more):
                 assert radio.settings == FOUND
 
 
+class Mute(RecordingRadio):
+    """A radio that only receives."""
+
+    @property
+    def caps(self):
+        return replace(super().caps, can_transmit=False)
+
+
 class Watched(RecordingRadio):
     """A radio whose bursts are written down, and that does something before the one of a number."""
 
@@ -239,6 +247,9 @@ def test_durations_names_and_units_are_as_said():
     with bench(air_of(30), alone=True) as setup:
         left = {"frequency", "mixers", "reciprocity"}
         assert {one.name for one in procedures_for(setup)} == set(names) - left
+    with bench(air_of(30)) as setup:
+        setup.receiver = Mute(setup.receiver)
+        assert {one.name for one in procedures_for(setup)} == set(names) - {"reciprocity"}
 
 
 def test_limits_cut_the_sweep_and_spread_what_is_sent():
@@ -265,6 +276,15 @@ def test_limits_cut_the_sweep_and_spread_what_is_sent():
         bench(air_of(), limits=replace(limits, max_tx_gain_db=-20.0)),
     ):
         pass
+
+
+def test_time_that_goes_on_by_itself():
+    uri = "sim://paced?preset=pluto-tcxo&clock=wall&name="
+    with open_radio(uri + "d0") as sender, open_radio(uri + "rx") as receiver:
+        setup = Setup(sender, receiver, SETTINGS, SETTINGS, search_s=0.05)
+        found = PathGainProcedure(beacons=4).run(setup, quietly).sender.scalars["path_gain"]
+        # Full scale arrives as full scale there, and nobody states another.
+        assert abs(found.value) < 0.3
 
 
 @pytest.mark.parametrize(

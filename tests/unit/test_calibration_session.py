@@ -84,7 +84,7 @@ def ignore(status):
 
 
 def test_a_session_tells_how_far_it_is_and_ends_in_what_profiles_are_made_of(session, tmp_path):
-    begun, setup = session((*PROCEDURES, ReciprocityProcedure(pairs=8)))
+    begun, setup = session((*PROCEDURES, ReciprocityProcedure(pairs=8)), loss_db=10.0)
     seen = []
     material = begun.run(seen.append)
     assert [setup.sender.settings, setup.receiver.settings] == [FOUND, FOUND]
@@ -94,8 +94,8 @@ def test_a_session_tells_how_far_it_is_and_ends_in_what_profiles_are_made_of(ses
     assert left_s[0] == pytest.approx(session(())[0].left_s() + left_s[0])
     assert [*dict.fromkeys(status.name for status in seen)] == [*NAMES, "reciprocity"]
     assert material.findings.sender.curves.keys() == {"tx_power"}
-    # By the curve that was measured just before, which takes the same path for granted.
-    assert abs(material.findings.sender.scalars["path_gain"].value) < 0.3
+    # By the curve that was measured just before, for which that loss was stated.
+    assert abs(material.findings.sender.scalars["path_gain"].value + 10.0) < 0.3
     assert (material.sender.serial, material.receiver.serial) == ("airmeta-0-d0", "airmeta-0-rx")
     assert material.sender.reference == "airmeta-0-rx, level assumed"
     assert material.sender.temperature_c is not None
@@ -113,9 +113,9 @@ def test_a_session_tells_how_far_it_is_and_ends_in_what_profiles_are_made_of(ses
 
 @pytest.mark.parametrize("happens", [unplug, interrupt])
 def test_what_was_done_before_is_kept_and_not_done_again(session, tmp_path, happens):
-    whole = session()[0].run(ignore).findings
+    whole = session(loss_db=10.0)[0].run(ignore).findings
     (tmp_path / "session" / FILE).unlink()
-    begun, setup = session(bursts=14, happens=happens)  # in the midst of the delays
+    begun, setup = session(bursts=14, happens=happens, loss_db=10.0)  # in the midst of the delays
     with pytest.raises((RadioError, KeyboardInterrupt)) as failed:
         begun.run(ignore)
     assert setup.receiver.settings == FOUND
@@ -125,14 +125,16 @@ def test_what_was_done_before_is_kept_and_not_done_again(session, tmp_path, happ
         assert f"kept in {tmp_path / 'session'}: tx_gain; calibrate again" in said
     else:
         assert setup.sender.settings == FOUND
-    begun, _ = session()
+    begun, _ = session(loss_db=10.0)
     assert (begun.resumed, begun.notice) == (("tx_gain",), "")
     names = []
     resumed = begun.run(lambda status: names.append(status.name)).findings
     assert {*names} == {"delay", "path_gain"}
     assert resumed.sender.curves["tx_power"].settings == whole.sender.curves["tx_power"].settings
     assert resumed.sender.scalars.keys() == whole.sender.scalars.keys()
-    begun, _ = session()
+    # What was measured before the interruption is known after it.
+    assert abs(resumed.sender.scalars["path_gain"].value + 10.0) < 0.3
+    begun, _ = session(loss_db=10.0)
     assert begun.resumed == NAMES
     assert begun.left_s() == 0
     assert begun.run(ignore).findings == resumed
