@@ -114,8 +114,9 @@ class CalibratedRadio(Radio):
             RadioError: as every radio.
             ProfileError: the profile does not hold for the settings in force.
         """
+        corrector = self._corrector()  # or nothing is received
         capture = self._radio.receive(n, at)
-        return replace(capture, iq=self.corrected(capture.iq, capture.first_sample))
+        return replace(capture, iq=corrector.received(capture.iq, capture.first_sample))
 
     def corrected(self, iq: IQ, first_sample: int) -> IQ:
         """What samples of the radio inside become, complex64 [n].

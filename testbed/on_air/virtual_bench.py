@@ -28,6 +28,7 @@ from sim_fallback.path import Path
 from sim_fallback.presets import PRESETS
 from sim_fallback.sim_radio import RX_GAIN_DB
 from sim_fallback.tapped_delay import TappedDelayLine
+from sim_fallback.temperature import Temperature
 from testbed.bench import Bench
 from testbed.calibrating.campaign import calibrate
 from testbed.calibrating.lineup import Lineup
@@ -215,12 +216,15 @@ class VirtualBench:
         return gain_plan(place, self.radios[1:], self._config.iq.backoff_db)
 
     def _calibrate(self, folder: FilePath) -> None:
-        """Measure all radios, on an air of its own, and plan their powers."""
+        """Measure all radios, on an air of its own before they warm up, and plan their powers."""
         config = self._config
         snr_db = None if config.channel.snr_db == math.inf else config.channel.snr_db
         aim = Aim(config.iq.backoff_db, num_active=config.devices.num_active, snr_db=snr_db)
-        with publish(self.air()) as air:
-            calibrate(self.lineup(air), folder, aim, IN_ROUNDS, VALID_DAYS)
+        before = copy(self)
+        first_c = self.preset.temperature.celsius[:1]
+        before.preset = replace(self.preset, temperature=Temperature(celsius=first_c))
+        with publish(before.air()) as air:
+            calibrate(before.lineup(air), folder, aim, IN_ROUNDS, VALID_DAYS)
 
     @property
     def _settings(self) -> RadioSettings:
