@@ -151,7 +151,12 @@ def test_list_axes_and_repeated_values(airmeta, workdir):
 
 @pytest.mark.parametrize(
     ("study", "cells"),
-    [("study-snr", 9), ("study-compression", 27), ("study-generalization", 12)],
+    [
+        ("study-snr", 9),
+        ("study-compression", 27),
+        ("study-generalization", 12),
+        ("study-calibration", 2),
+    ],
 )
 def test_shipped_studies_can_be_planned(workdir, study, cells):
     # On glyphs, so that no data is needed.
