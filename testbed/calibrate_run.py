@@ -78,6 +78,9 @@ def run(
         float | None, typer.Option(help="With which rounds are sent; default the experiment's, 10.")
     ] = None,
     valid_days: Annotated[float, typer.Option(help="For how long profiles hold.")] = 30.0,
+    recordings: Annotated[
+        bool, typer.Option(help="Keep what was heard: some 200 MB a device.")
+    ] = True,
     dry: Annotated[
         bool, typer.Option("--plan", "--dry-run", help="Say what would be measured, and end.")
     ] = False,
@@ -95,7 +98,9 @@ def run(
         lineup, folder, aim = chosen
         if backoff_db is not None:
             aim = replace(aim, backoff_db=backoff_db)
-        campaign = Campaign(lineup, to or folder, only or [], valid_days, lambda: datetime.now(UTC))
+        campaign = Campaign(
+            lineup, to or folder, only or [], valid_days, lambda: datetime.now(UTC), recordings
+        )
         steps = campaign.steps()
         if dry and as_json:
             print_json({"devices": list(lineup.devices), "steps": steps})
@@ -198,6 +203,8 @@ def _measure(campaign: Campaign, console: Console) -> None:
                 soft_wrap=True,
             )
             raise typer.Exit(STOPPED) from interrupt
+    for notice in campaign.notices.values():
+        messages.print(notice, style="yellow", soft_wrap=True, highlight=False, markup=False)
     if not campaign.measured:
         raise next(iter(campaign.failures.values()))
 

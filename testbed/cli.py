@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from calibration.estimate import MeasurementError
 from fl_core.errors import InputError
 from fl_core.tasks import omniglot
 from radio.api import RadioError
@@ -192,7 +193,7 @@ def main() -> None:
     one_thread()
     try:
         app()
-    except (InputError, RadioError) as error:
+    except (InputError, RadioError, MeasurementError) as error:
         for line in str(error).splitlines():
             messages.print(f"airmeta: {line}", style="red", markup=False, soft_wrap=True)
         sys.exit(2)

@@ -21,7 +21,7 @@ from calibration.procedures.procedure import Procedure
 from calibration.procedures.registry import PROCEDURES, procedures_for
 from calibration.procedures.session import End, Material, Session, Status
 from calibration.procedures.setup import Setup
-from calibration.profiles.profile import MOST_VALID_DAYS, Identity, Profile, ProfileError
+from calibration.profiles.profile import MOST_VALID_DAYS, Identity, Profile, ProfileError, stamp
 from calibration.profiles.profile_folder import ProfileFolder, read_profile
 from calibration.profiles.told import serial_of
 from fl_core.errors import InputError
@@ -33,6 +33,7 @@ from testbed.on_air.calibrated import PLAN
 SESSIONS = "sessions"  # folder of what is under way, below that of the profiles
 OF_RECEIVER = ("rx_gain", "noise")  # procedures that tell of it alone: with one device they suffice
 STEP_DB = 0.25  # transmit gains that are multiples of it can be had of all radios that are known
+SOFTWARE = f"airmeta {version('airmeta')}"
 Watch = Callable[[str, Status], None]
 
 
@@ -64,6 +65,7 @@ class Campaign:
         now: time of day, with a time zone.
         measured: of devices that are done, by name.
         failures: why another one is not.
+        notices: what was found there and is of no use, by file or device.
     """
 
     lineup: Lineup
@@ -74,6 +76,7 @@ class Campaign:
     keeps_captures: bool = True
     measured: dict[str, Measurement] = field(default_factory=dict, init=False)
     failures: dict[str, Exception] = field(default_factory=dict, init=False)
+    notices: dict[str, str] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         """InputError where a procedure is not known, or the folder is none."""
@@ -110,9 +113,11 @@ class Campaign:
         """
         for name in self.lineup.devices:
             try:
-                self.measured[name] = self._measure(name, watch)
+                one = self._measure(name, watch)
             except (MeasurementError, RadioError) as error:
                 self.failures[name] = error
+            else:
+                self.measured |= {} if one is None else {name: one}
 
     def write(self) -> list[Profile]:
         """Put the profiles of all that was measured in force, and end their sessions.
@@ -168,13 +173,16 @@ class Campaign:
         """Of the device that was measured first, and the receiver with it."""
         return next(iter(self.measured.values()))
 
-    def _measure(self, name: str, watch: Watch) -> Measurement:
+    def _measure(self, name: str, watch: Watch) -> Measurement | None:
+        """One device; None where nothing is to be measured of it."""
         folder = self.folder / SESSIONS / name
         with self.lineup.opened(name) as (sender, receiver):
             setup = self.lineup.setup(sender, receiver, self._known(sender, receiver))
-            session = Session(
-                setup, self._procedures(setup), folder, f"airmeta {version('airmeta')}", self.now
-            )
+            if not (procedures := self._procedures(setup)):
+                return None
+            session = Session(setup, procedures, folder, SOFTWARE, self.now)
+            if session.notice:
+                self.notices[name] = f"{name} {session.notice}"
             return Measurement(setup, session.run(lambda status: watch(name, status)), folder)
 
     def _procedures(self, setup: Setup) -> list[Procedure]:
@@ -205,17 +213,30 @@ class Campaign:
         return Measured() if profile is None else Measured(profile.scalars, profile.curves)
 
     def _profile_of(self, serial: str) -> Profile | None:
-        """The fresh one in force of this band and rate; ProfileError where it cannot be read."""
-        folder, settings = ProfileFolder(self.folder), self.lineup.settings
-        path = folder.path(serial, self.lineup.band)
+        """The one in force of this band and rate; None where there is none that can be used.
+
+        Raises:
+            ProfileError: what is measured now could not take its place.
+        """
+        path = ProfileFolder(self.folder).path(serial, self.lineup.band)
         if not path.is_file():
             return None
-        profile = read_profile(path)
+        try:
+            profile = read_profile(path)
+        except ProfileError as error:
+            self.notices[str(path)] = f"{error}; nothing is taken from it, and it is kept"
+            return None
         profile.require_radio(serial)
+        if profile.measured_at > self.now():
+            raise ProfileError(
+                f"{path}: was measured at {stamp(profile.measured_at)}, which is still to come; "
+                "set the clock, or move the file away if the clock was wrong then"
+            )
         try:
             profile.require_fresh(self.now())
-            profile.require_covers(settings)
-        except ProfileError:
+            profile.require_covers(self.lineup.settings)
+        except ProfileError as error:
+            self.notices[str(path)] = f"{error}; nothing is taken from it"
             return None
         return profile
 
@@ -271,7 +292,7 @@ class Campaign:
             measured_at=measured_at,
             valid_days=valid_days,
             temperature_c=end.temperature_c,
-            software=f"airmeta {version('airmeta')}",
+            software=SOFTWARE,
             reference=end.reference,
             scalars=measured.scalars,
             curves=measured.curves,

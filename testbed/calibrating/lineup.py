@@ -64,15 +64,17 @@ class Lineup:
     def opened(self, name: str) -> Iterator[tuple[Radio, Radio]]:
         """A device and what hears it, which is the same radio where there is no receiver.
 
+        Both are set up within the limits, to which procedures may then go back.
+
         Raises:
-            RadioError: one of them cannot be opened.
+            RadioError: one of them cannot be opened, or does not permit the settings.
         """
+        uris = [self.devices[name], *([] if self.receiver is None else [self.receiver])]
         with ExitStack() as stack:
-            sender = stack.enter_context(open_radio(self.devices[name], self.limits))
-            if self.receiver is None:
-                yield sender, sender
-            else:
-                yield sender, stack.enter_context(open_radio(self.receiver, self.limits))
+            radios = [stack.enter_context(open_radio(uri, self.limits)) for uri in uris]
+            for radio in radios:
+                radio.configure(_within(self.settings, radio.caps))
+            yield radios[0], radios[-1]
 
     def setup(self, sender: Radio, receiver: Radio, known: Findings) -> Setup:
         """Of two open radios; RadioError where they or the limits do not permit the settings."""
