@@ -132,7 +132,7 @@ def serving_air_of(
     air = bench.config.air
     if air is None:
         raise InputError(f"{bench.source}: has no air; its radios are served elsewhere")
-    virtual = AirPlan.of(experiment, bench.config).virtual
+    virtual = AirPlan.uncalibrated(experiment, bench.config).virtual
     at = bench.config.virtual_plutos()
     names = {radio: node.name for radio, node in zip(virtual.radios, bench.nodes, strict=False)}
     plutos = {radio: at[name] for radio, name in names.items() if name in at}

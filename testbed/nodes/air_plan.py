@@ -65,22 +65,34 @@ class AirPlan:
             InputError: the experiment sends no samples.
             RadioError: the bench's plan of powers cannot be read, or is for another bench.
         """
-        virtual = experiment.bench
-        if not isinstance(virtual, VirtualBench):
-            raise InputError("nodes need an experiment with scheme = air and uplink = iq")
-        given = bench.link.model_dump(exclude_none=True)
         if experiment.config.iq.calibrate:
             raise InputError(
                 "iq.calibrate is for runs in one process; `airmeta calibrate run --bench` measures "
                 "the radios of a bench, and its key calibration names the folder"
             )
-        plan, profiles = None, None if bench.calibration is None else bench.calibration.folder
-        if profiles is not None:
-            devices = tuple(node.name for node in bench.nodes())
-            plan = gain_plan(profiles, devices, experiment.config.iq.backoff_db)
-        if plan is not None:
-            given["rx_gain_db"] = plan.rx_gain_db
-            given["reference_gain_db"] = plan.reference_gain_db
+        plan = cls.uncalibrated(experiment, bench)
+        if bench.calibration is None:
+            return plan
+        iq, devices = experiment.config.iq, bench.nodes()[: experiment.config.devices.num_devices]
+        plan = replace(plan, profiles=bench.calibration.folder)
+        names = tuple(node.name for node in devices)
+        gains = gain_plan(bench.calibration.folder, names, iq.backoff_db)
+        if gains is None:
+            return plan
+        settings = replace(plan.settings, rx_gain_db=gains.rx_gain_db)
+        return replace(plan, virtual=plan.virtual.planned(gains), settings=settings, gains=gains)
+
+    @classmethod
+    def uncalibrated(cls, experiment: Experiment, bench: BenchConfig) -> AirPlan:
+        """The same without what the bench's calibration says.
+
+        Raises:
+            InputError: the experiment sends no samples.
+        """
+        virtual = experiment.bench
+        if not isinstance(virtual, VirtualBench):
+            raise InputError("nodes need an experiment with scheme = air and uplink = iq")
+        given = bench.link.model_dump(exclude_none=True)
         gains = {key: given.pop(key) for key in ("rx_gain_db", "tx_gain_db") if key in given}
         if "reference_gain_db" in given:
             given["reference_gain"] = 10 ** (given.pop("reference_gain_db") / 20)
@@ -93,7 +105,7 @@ class AirPlan:
             sample_rate_hz=virtual.link.numerology.sample_rate_hz,
             rx_gain_db=virtual.levels.rx_gain_db,
         )
-        return cls(virtual, replace(settings, **gains), plan, profiles)
+        return cls(virtual, replace(settings, **gains))
 
     def held_gains(self, config: ExperimentConfig, bench: BenchConfig) -> HeldGains | None:
         """The devices' gains to begin with, where the bench has a plan of them."""
