@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 import matplotlib.dates as mdates
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 
 from calibration.estimate import COVERAGE, Estimate
 from calibration.profiles.profile import Profile
 from calibration.profiles.quantity import CURVES, SCALARS
-from testbed.calibrating.curve_plots import BLUE, Profiles, colours, legend_for
+from testbed.calibrating.curve_plots import BLUE, Profiles, colours
 from testbed.report.style import MUTED, WIDE, WORST, Chart, canvas, png
 
 Histories = Mapping[str, Sequence[Profile]]  # by what a figure calls their radios, oldest first
@@ -81,7 +82,8 @@ def draw_drift(histories: Histories) -> Chart | None:
             axes.xaxis.set_major_formatter(shown)
         for axes in panels[len(drawn) :]:
             axes.remove()
-        legend_for(figure, panels[0])
+        series = {label: one for axes in panels for one, label in _legend(axes)}
+        figure.legend(series.values(), series, loc="outside right upper")
         caption = (
             "Change since each radio's first profile, with 95 % intervals of both; the grey band "
             "is the tolerance. Healthy: within the band between two calibrations, which says how "
@@ -89,6 +91,10 @@ def draw_drift(histories: Histories) -> Chart | None:
             "(ageing, or a connector that works loose)."
         )
         return Chart("drift", "Drift over time", caption, png(figure), wide=True)
+
+
+def _legend(axes: Axes) -> Iterator[tuple[Artist, str]]:
+    yield from zip(*axes.get_legend_handles_labels(), strict=True)
 
 
 def _takes() -> dict[str, tuple[Take, str, float | None]]:
