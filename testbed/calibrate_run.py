@@ -108,9 +108,12 @@ def run(
         _say(campaign, steps, progress(as_json))
         if dry:
             return
-        _measure(campaign, progress(as_json))
-        profiles = campaign.write()
-        plan, unplanned = _plan(campaign, aim)
+        try:
+            _measure(campaign, progress(as_json))
+            profiles = campaign.write()
+            plan, unplanned = _plan(campaign, aim)
+        except OSError as error:
+            raise InputError(f"{campaign.folder}: cannot be written ({error.strerror})") from error
     if as_json:
         print_json(
             {
@@ -216,4 +219,4 @@ def _plan(campaign: Campaign, aim: Aim) -> tuple[GainPlan | None, str]:
     try:
         return campaign.write_plan(aim), ""
     except PlanError as error:
-        return None, str(error)
+        return None, f"no plan: {error}"

@@ -115,8 +115,7 @@ def _in_place(
         return
     if not place.profiles:
         yield (
-            f"no profile of radio {present.serial}; "
-            f"`airmeta calibrate run --bench BENCH --device {place.name}` makes one"
+            f"no profile of radio {present.serial}; `airmeta calibrate run --bench BENCH` makes one"
         )
     for profile in place.profiles:
         yield from _as_kept(profile, now)

@@ -228,6 +228,7 @@ PAIR = ("--sender", "loopback://", "--band", "902e6:928e6")
         ((*PAIR, "--only", "delays"), "--only delays: no such procedure; there are rx_gain"),
         ((*PAIR, "--only", "frequency"), "frequency takes two radios"),
         ((*PAIR, "--to", "small.yaml"), "small.yaml: is a file; --to should name a folder"),
+        ((*PAIR, "--only", "delay", "--to", "small.yaml/x"), "small.yaml/x: cannot be written"),
         ((*PAIR, "--valid-days", "0"), "--valid-days 0: should be above 0"),
         ((*PAIR, "--carrier-hz", "2e9"), "would be occupied; the bench allows 9.02e+08"),
         (("--experiment", "small.yaml", "scheme=ideal"), "ideal sends no samples"),
