@@ -263,7 +263,7 @@ def backing_off(snr_db: float, rng: Rng) -> Iterator[Trial]:
     full_db = snr_db + 6.0
     seed, captures = _seed(rng), []
     for backoff_db in BACKOFFS_DB:
-        probe = SymbolProbe(NUMEROLOGY, backoff_db, symbols=32, seed=seed)
+        probe = SymbolProbe(NUMEROLOGY, backoff_db, seed=seed)
         pair = Pair(full_db, seed=_seed(rng), sender={"pa": AMPLIFIER})
         iq = pair.hear(probe.iq)
         captures.append(symbol_errors(iq, probe, MAX_CFO_HZ, CARRIER_HZ))

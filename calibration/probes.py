@@ -174,7 +174,7 @@ class ToneProbe:
 
 @dataclass(frozen=True)
 class SymbolProbe:
-    """A preamble, then the same few OFDM symbols again and again: for the best back-off.
+    """A preamble, then the same OFDM symbols again and again: for the best back-off.
 
     Values are Gaussian, as those of rounds are. Between repeats only noise differs; what stays,
     and is not the channel, is distortion. I and Q are cut off at full scale, as a converter does.
@@ -182,15 +182,16 @@ class SymbolProbe:
     Attributes:
         numerology: of the waveform.
         backoff_db: mean power below full scale, >= 0.
-        symbols: different ones.
+        symbols: different ones. Distortion comes in bursts, where peaks are cut off: many symbols
+            tell more of it than many repeats.
         repeats: of all of them, at least 2.
         seed: of the values.
     """
 
     numerology: Numerology
     backoff_db: float
-    symbols: int = 16
-    repeats: int = 4
+    symbols: int = 64
+    repeats: int = 2
     seed: int = 0
     preamble: Preamble = field(init=False, repr=False)
 

@@ -101,16 +101,15 @@ def symbol_errors(
         heard = _turned(heard, gains * sent, probe.numerology)
     mean = heard.mean(axis=0)
     gains = np.sum(mean * sent.conj(), axis=0) / power
-    # Two turns of each symbol and a gain of each carrier were fitted.
-    scatter = np.sum(np.abs(heard - mean) ** 2, axis=0) / (probe.repeats - 1)
-    noise = scatter.mean(axis=1) * (1 + 1 / sent.shape[1])
+    noise = np.mean(np.abs(heard - mean) ** 2, axis=(0, 2)) * probe.repeats / (probe.repeats - 1)
     rest = np.mean(np.abs(mean - gains * sent) ** 2, axis=1)
-    rest *= probe.symbols / (probe.symbols - 1)
+    rest *= probe.symbols / (probe.symbols - 1)  # a gain of each carrier was fitted
     signal = float(np.mean(np.abs(gains) ** 2 - noise.mean() / probe.repeats / power))
     if signal <= 0:
         raise MeasurementError("the symbols are lost in noise; raise the gains")
-    distortion = (rest - noise / probe.repeats) / signal
-    return SymbolErrors(probe.backoff_db, distortion, noise / signal, signal)
+    distortion = rest - noise / probe.repeats
+    turned = (1 + 1 / sent.shape[1]) / signal  # and two turns of each symbol, which hide as much
+    return SymbolErrors(probe.backoff_db, turned * distortion, turned * noise, signal)
 
 
 def best_backoff(captures: Sequence[SymbolErrors], path_db: float = 0.0) -> Backoff:

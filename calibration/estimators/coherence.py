@@ -69,8 +69,9 @@ def coherence(track: Track, limit_deg: float = PHASE_DEG) -> Coherence:
     for physical applications", section 6.10): a channel that fades twice within a track says
     little, however many beacons there are.
 
-    The coherence time lies where the change crosses the limit, and its uncertainty where change
-    less and plus two uncertainties do. What the track was too short for is left open.
+    The coherence time lies where the change crosses the limit. How much sooner or later it would if
+    the change were larger or smaller by its uncertainty is that of the time. What the track was too
+    short for is left open.
 
     Args:
         track: of at least 32 beacons at even distances; some may have been lost.
@@ -134,13 +135,18 @@ def _rms(slots: IndexArray, values: RealArray, lag: int, noise: float, unit: str
 def _crossing(changes: list[Change], limit_deg: float) -> tuple[Estimate | None, float]:
     """Where the change of phase reaches a limit, and the lag until when it surely stays below."""
     lags = np.array([change.lag_s for change in changes])
-    value = _reaches(lags, np.array([c.phase.value for c in changes]), limit_deg)
-    low = _reaches(lags, np.array([c.phase.high for c in changes]), limit_deg)
-    high = _reaches(lags, np.array([c.phase.low for c in changes]), limit_deg)
-    longer_than_s = float(lags[-1]) if low is None else low
-    if value is None or low is None or high is None or low == 0:
+    value = np.array([change.phase.value for change in changes])
+    error = np.array([change.phase.uncertainty for change in changes])
+    sure = _reaches(lags, value + COVERAGE * error, limit_deg)
+    low, time, high = (
+        # By a factor to both sides: the distribution of a deviation is steeper below.
+        _reaches(lags, value * (1 + error / np.maximum(value, 1e-9)) ** k, limit_deg)
+        for k in (1, 0, -1)
+    )
+    longer_than_s = float(lags[-1]) if sure is None else sure
+    if low is None or time is None or high is None or low == 0:
         return None, longer_than_s
-    return Estimate(value, max(high - value, value - low) / COVERAGE, "s"), longer_than_s
+    return Estimate(time, (high - low) / 2, "s"), longer_than_s
 
 
 def _reaches(lags: RealArray, changes: RealArray, limit: float) -> float | None:
