@@ -38,7 +38,7 @@ def reciprocity(
     Air is reciprocal, so that paths cancel in up times the conjugate of down, be they fading: its
     mean has the phase, pairs heard well counting most. The powers of both, noise taken off, have
     the gain. Leaving out a pair at a time tells the uncertainty: what the path changes within a
-    pair is in it.
+    pair is in it. Let up come first in every other pair only: what drifts steadily then cancels.
 
     Args:
         up, down: complex gains as of `Track.gains`, [n >= 8], pair by pair.

@@ -42,14 +42,17 @@ class ReciprocityProcedure:
         The gain is that at equal settings: what the radios count as gain is taken off.
         """
         back, beacon = setup.reversed(), Beacons(setup.numerology, count=1)
-        up, down = [], []
+        up: list[Track] = []
+        down: list[Track] = []
         with setup.kept(), back.kept():
             for way in (setup, back):
                 range_receiver(way)
             for done in range(self.pairs):
                 progress(done / self.pairs)
-                up.append(hear_track(setup, beacon))
-                down.append(hear_track(back, beacon))
+                # What drifts within a pair has the other sign in the next.
+                for way in (setup, back) if done % 2 == 0 else (back, setup):
+                    heard = up if way is setup else down
+                    heard.append(hear_track(way, beacon))
             counted_db = setup.tx_gain_db + setup.rx_gain_db - back.tx_gain_db - back.rx_gain_db
         found = _factor(Track.join(up), Track.join(down))
         counted = Estimate(counted_db, 0.0, "dB")

@@ -223,6 +223,17 @@ def test_what_two_ends_differ_by_and_how_long_they_stay():
     assert found["amplitude_stability"].value < 0.3
 
 
+def test_reciprocity_of_radios_that_move():
+    air = air_of(30, ppm=dict.fromkeys(PPM, 2.0))
+    line = TappedDelayLine(kind="rician", k_db=40.0, doppler_hz=5.0)
+    air.scene = replace(air.scene, paths={("d", "rx"): Path(line, LOSS_DB)})
+    with bench(air) as setup:
+        found = ReciprocityProcedure(pairs=8).run(setup, quietly).sender.scalars
+    degrees = math.degrees((0.0 - 1.1) - (0.3 - 0.0))
+    # The path turns by a degree between up and down.
+    assert abs(math.remainder(found["reciprocity_phase"].value - degrees, 360)) < 0.3
+
+
 def test_start_jitter_of_a_radio_that_is_never_late():
     with bench(air_of(30)) as setup:
         found = StartJitterProcedure(starts=20).run(setup, quietly).sender.scalars
