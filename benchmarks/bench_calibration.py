@@ -163,7 +163,8 @@ def _table(outcomes: Outcomes, trials: int) -> Table:
         "1e-10 (carrier, skew, delay, path), 192 in 1 s (Allan deviation, changes and coherence "
         "time), tones of 8,192 samples (gains, whose reference is known to 0.1 dB), 16,384 a step "
         "(compression) and 131,072 (DC and images, after correction). Noise is measured beside "
-        "carriers that are stronger than all of it by the SNR. Lateness knows no SNR.",
+        "carriers that are stronger than all of it by the SNR. Lateness knows no SNR.\n\n"
+        "![Errors over what is asked for, and coverage](../docs/figures/calibration-errors.png)",
     )
 
 
