@@ -36,6 +36,7 @@ from testbed.config import ExperimentConfig
 CELL_FILE, LOG_FILE = "experiment.yaml", "cell.log"  # what a sweep leaves in a cell
 ROWS = ("rounds.jsonl", "timings.jsonl", "evaluations.jsonl")
 NODES, EVENTS = "nodes", "tensorboard"  # what a command makes before the run's first file
+CALIBRATION = "calibration"  # of a run that begins with one, or is given one of another run
 # What numpy and zipfile raise on files that are none of theirs; RuntimeError on "encrypted" ones.
 DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError)
 LOCK_TRIES = 5
@@ -169,7 +170,7 @@ class RunFolder:
         manifest = self._manifest()
         if manifest is None:
             left = {p.name for p in self.path.iterdir()} if self.path.is_dir() else set()
-            if left - {CELL_FILE, LOG_FILE, NODES, EVENTS}:
+            if left - {CELL_FILE, LOG_FILE, NODES, EVENTS, CALIBRATION}:
                 raise InputError(f"{self.path}: is not empty and no run; give another --out")
         elif manifest["config_sha256"] != config_hash(self._config):
             raise InputError(self._foreign())

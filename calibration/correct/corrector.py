@@ -30,7 +30,8 @@ class Corrector:
     ones would be cut off by the converter. One that is too weak is raised by its gain setting,
     which `calibration.power` plans. The level changes by a constant, never from burst to burst:
     sums over the air take the weight of each device from it. Received samples are raised and
-    lowered alike.
+    lowered alike. Mending a mixer leaves the level that it has: that is in the curves and path
+    gains, which were measured with it.
 
     **Full scale.** Samples to send that come within a few percent of it may exceed it once they
     are bent or turned; the radio cuts them off and counts them, as always. Received ones may exceed
@@ -70,12 +71,14 @@ class Corrector:
             cfo_hz = _value(known, "cfo") * now.carrier_hz / profile.settings.carrier_hz
             cycles = cfo_hz / now.sample_rate_hz
         try:
+            sender, receiver = _mixer(known, "tx"), _mixer(known, "rx")
+            too_strong_db = max(_value(known, "tx_gain_error"), 0.0)
             return cls(
                 advance=Advance(_value(known, "delay")),
-                sender=_mixer(known, "tx"),
-                receiver=_mixer(known, "rx"),
-                sent_amplitude=_amplitude(max(_value(known, "tx_gain_error"), 0.0)),
-                received_amplitude=_amplitude(_value(known, "rx_gain_error")),
+                sender=sender,
+                receiver=receiver,
+                sent_amplitude=sender.level * _amplitude(too_strong_db),
+                received_amplitude=receiver.level * _amplitude(_value(known, "rx_gain_error")),
                 sent_turn=Turn(-cycles),
                 received_turn=Turn(cycles),
             )

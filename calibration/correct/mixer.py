@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cmath
 import math
 from dataclasses import dataclass
 
@@ -37,6 +38,15 @@ class Mixer:
                 f"an imbalance should be within {MOST_GAIN_DB:g} dB and {MOST_PHASE_DEG:g} deg, "
                 f"not {self.gain_db:g} dB and {self.phase_deg:g} deg"
             )
+
+    @property
+    def level(self) -> float:
+        """Amplitude of what should be there, |1 + g e^{-j phi}|/2, over what goes in.
+
+        Levels of transmitters and receivers are measured with their mixers' faults: who takes the
+        faults off, and wants those levels to hold, multiplies by it.
+        """
+        return abs(1 + cmath.rect(10 ** (self.gain_db / 20), -math.radians(self.phase_deg))) / 2
 
     def mend(self, iq: IQ) -> None:
         """Undo it, complex64 [n] in place: what was received, or before it is sent.

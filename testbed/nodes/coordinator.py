@@ -131,6 +131,8 @@ class _Turn(Turn):
     def _bye(self, name: str, reason: str) -> None:
         if reason == "diverged":
             self.end(End(2, f"the updates of {name} diverge: {self.brief.diverged}"))
+        elif reason == "calibration":
+            self.end(End(2, f"{name} does not fit the calibration: see its log"))
         self._lost(name, reason)
 
     def _lost(self, name: str, why: str) -> None:

@@ -125,10 +125,12 @@ class RadioRefused:
     Attributes:
         reason: for a person.
         final: it is lost, or will never do that.
+        misfit: it is not the radio that the bench was calibrated with, or its profile is of no use.
     """
 
     reason: str
     final: bool
+    misfit: bool = False
 
 
 @dataclass(frozen=True)
@@ -218,7 +220,9 @@ def step(state: DeviceState, event: Event) -> Stepped:
             return state, [] if waiting is None else [waiting]
         case Done(call, say) if call == state.call:
             return state, [Say(body, state.run, state.round) for body in say]
-        case RadioRefused(reason, final):
+        case RadioRefused(reason, final, misfit):
+            if misfit:
+                return _bye(state, "calibration", End(2, reason))
             if final:
                 return _bye(state, "radio", End(1, reason))
             if state.call is None:

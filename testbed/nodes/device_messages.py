@@ -131,13 +131,13 @@ class Bye(Body):
     """It leaves.
 
     Attributes:
-        reason: the run is over, somebody stopped it, its radio or its disk refused, or its
-            update was not finite.
+        reason: the run is over, somebody stopped it, its radio or its disk refused, its update was
+            not finite, or its radio is not the one that the bench was calibrated with.
     """
 
     reason: Annotated[
-        Literal["done", "stopped", "radio", "disk", "diverged"],
-        Choice(("done", "stopped", "radio", "disk", "diverged")),
+        Literal["done", "stopped", "radio", "disk", "diverged", "calibration"],
+        Choice(("done", "stopped", "radio", "disk", "diverged", "calibration")),
     ]
 
 

@@ -30,7 +30,7 @@ from testbed.nodes.device_messages import Armed, Heard, Marked, Report
 from testbed.nodes.member import Mute, Say, Unfit
 from testbed.nodes.memory import MemoryFile
 from testbed.nodes.messages import Body
-from testbed.nodes.own_radio import FINAL, OwnRadio
+from testbed.nodes.own_radio import MISFIT, OwnRadio, RadioGoneError
 from testbed.nodes.spoke import Spoke
 from testbed.on_air.device import Device
 from testbed.on_air.timeline import Timeline
@@ -111,8 +111,8 @@ class DeviceNode:
         assert self._job is not None
         try:
             self._radio.ready(self._settings, patience_s=0)
-        except FINAL as error:
-            return device.RadioRefused(str(error), final=True)
+        except MISFIT as error:
+            return device.RadioRefused(str(error), final=True, misfit=True)
         except RadioError as error:  # the next call tries again, and says what comes of it
             _log.warning("radio: %s", error)
         return None
@@ -136,7 +136,9 @@ class DeviceNode:
             _log.warning("radio: %s", error)
             self.close()
             self._call = None
-            return device.RadioRefused(str(error), final=isinstance(error, FINAL))
+            return device.RadioRefused(
+                str(error), isinstance(error, RadioGoneError), isinstance(error, MISFIT)
+            )
 
 
 class Job:

@@ -23,8 +23,8 @@ class RadioGoneError(RadioError):
     """It could not be opened again for so long that it counts as lost."""
 
 
-FINAL = (RadioGoneError, ProfileError, PlanError)
-"""What trying again does not cure."""
+MISFIT = (ProfileError, PlanError)
+"""Of a radio and what its bench was calibrated with; trying again does not cure it."""
 
 
 class OwnRadio(Generic[R]):

@@ -34,7 +34,7 @@ from testbed.nodes.coordinator_messages import (
 )
 from testbed.nodes.member import Mute, Say, Unfit
 from testbed.nodes.messages import Body
-from testbed.nodes.own_radio import FINAL, OwnRadio
+from testbed.nodes.own_radio import MISFIT, OwnRadio, RadioGoneError
 from testbed.nodes.receiver_messages import Begun, BurstHeard, Estimate, Sent, Soundings, Status
 from testbed.nodes.rules import MessageError
 from testbed.nodes.spoke import Spoke
@@ -49,6 +49,7 @@ from testbed.yaml_file import parse_yaml
 _log = logging.getLogger(__name__)
 
 CHECKPOINT = "receiver.json"
+FINAL = (RadioGoneError, *MISFIT)
 SNR_DB = 200.0  # beyond which nobody can tell
 
 
@@ -121,7 +122,7 @@ class ReceiverNode:
             _log.warning("radio: %s", error)
             status = Status(0, printable(str(error)))
             self.close()
-            return receiver.Failed(status, told.call, final=isinstance(error, FINAL))
+            return receiver.Failed(status, told.call, isinstance(error, FINAL))
 
     def _dressed(self, radio: Radio, settings: RadioSettings) -> RecordingRadio:
         """The radio behind its profile; RadioError where it is not the one planned for."""

@@ -42,11 +42,11 @@ from testbed.on_air.scoring import Scorer
 from testbed.on_air.timeline import Timeline
 from testbed.on_air.uplink import IQUplink
 from testbed.on_air.virtual_preset import preset_of
+from testbed.run_folder import CALIBRATION
 
 RECEIVER = "rx"
 CLOCK = "clock"  # a radio without faults that hears nobody; rounds are paced by its samples
 SLOWEST = 1e-4  # by which a clock may be off
-CALIBRATION = "calibration"  # folder of a run that begins with one
 IN_ROUNDS = ("tx_gain", "rx_gain", "noise", "mixers", "path_gain")  # what rounds make use of
 VALID_DAYS = 3660.0  # virtual radios do not age between a run and its resumption
 SEARCH_S = 2e-3  # virtual clocks do not pass from look to look

@@ -155,6 +155,14 @@ def test_nobody_is_waited_for_where_nobody_is():
     assert bench.state.ended == End(130, "stopped")
 
 
+def test_a_radio_in_the_wrong_place_ends_the_run():
+    bench = Led()
+    bench.odd["d1", Params] = Bye("calibration")
+    bench.gathered()
+    assert bench.state.ending == End(2, "d1 does not fit the calibration: see its log")
+    assert bench.commits == []
+
+
 def test_an_update_that_diverges_ends_the_run():
     bench = Led()
     bench.odd["d1", Params] = Bye("diverged")

@@ -268,6 +268,7 @@ def test_but_not_for_ever():
         (Halt(), 130, "stopped"),
         (Unfit("no such experiment"), 2, "disk"),
         (Diverged(0), 2, "diverged"),
+        (RadioRefused("another radio", True, misfit=True), 2, "calibration"),
     ],
 )
 def test_ends(what, code, bye):
