@@ -22,6 +22,7 @@ AXIS_NAMES = {
     "devices.num_active": "active devices",
     "learner.meta_lr": "meta learning rate",
     "learner.local_steps": "local steps",
+    "iq.calibrate": "calibrated",
 }
 
 
@@ -61,13 +62,19 @@ class Comparison:
     @property
     def label(self) -> str:
         """The settings in words."""
-        words = [f"{axis_name(key)} = {value}" for key, value in self.settings.items()]
+        words = [setting(key, value) for key, value in self.settings.items()]
         return ", ".join(words) or "all seeds"
 
 
 def axis_name(key: str) -> str:
     """A short name for a configuration key on an axis."""
     return AXIS_NAMES.get(key, key)
+
+
+def setting(key: str, value: Any) -> str:
+    """A point on an axis in words."""
+    shown = {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
+    return f"{axis_name(key)} = {shown}"
 
 
 def estimate(values: Iterable[float]) -> Estimate | None:

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.ticker import EngFormatter
 
-from testbed.report.comparison import Comparison, Estimate, axis_name, curve
+from testbed.report.comparison import Comparison, Estimate, axis_name, curve, setting
 from testbed.report.load import Sweep
 from testbed.report.style import (
     LABELS,
@@ -105,7 +105,7 @@ def _curves(layout: Layout, metric: str) -> Chart:
             if not layout.x:
                 panels.setdefault("", []).append((label, layout.colors[label], row))
                 continue
-            name = f"{axis_name(layout.x)} = {row.settings[layout.x]}"
+            name = setting(layout.x, row.settings[layout.x])
             shade = shades[str(row.settings[layout.x])]
             if len(layout.lines) == 1:
                 panels.setdefault("", []).append((name, shade, row))
