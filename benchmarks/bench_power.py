@@ -11,16 +11,18 @@ import numpy as np
 
 from benchmarks.table import Table
 from testbed import experiment_file
+from testbed.config import SpreadConfig
 from testbed.experiment import Experiment
 
 SEEDS, ROUNDS, DRIFT_ROUNDS = 8, 5, 200
 HELD_DB = 0.5
+NONE = tuple(f"iq.spread.{name}=0" for name in SpreadConfig.model_fields)
 BENCHES = {
-    "equal": ("iq.spread={}",),
+    "equal": ("iq.calibrate=false", *NONE),
     "unequal, calibrated": (),
     "unequal, as they are": ("iq.calibrate=false",),
 }
-EQUAL_TOO = ("iq.calibrate=false", "iq.temperature={}")
+STILL = ("iq.temperature.ramp_k=null",)
 SCORED = ("iq.error_budget=true", "evaluation={every: 1000, tasks: 20, final_tasks: 20}")
 
 Rows = list[dict[str, Any]]
@@ -36,11 +38,10 @@ def benches(quick: bool) -> Table:
     seeds, rounds = (1, 1) if quick else (SEEDS, ROUNDS)
     table = []
     for name, settings in BENCHES.items():
-        still = EQUAL_TOO if name == "equal" else ("iq.temperature={}",)
         rows = [
             row
             for seed in range(seeds)
-            for row in run(f"seed={seed}", f"rounds={rounds}", *still, *settings, *SCORED)
+            for row in run(f"seed={seed}", f"rounds={rounds}", *STILL, *settings, *SCORED)
         ]
         nmse = [row["nmse_db"] for row in rows if not row["failed"]]
         levels = _levels(rows)
