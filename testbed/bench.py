@@ -6,7 +6,7 @@ around each round and keeps what the run folder should hold of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,11 +49,13 @@ class Bench:
         uplink: the air.
         round: entered around the round of this index.
         memory: from round to round.
+        calibration: SHA-256 of what its radios are calibrated with, by file; none where nothing is.
     """
 
     uplink: Uplink
     round: Callable[[int], AbstractContextManager[None]]
     memory: Memory = field(default_factory=NoMemory)
+    calibration: Mapping[str, str] = field(default_factory=dict)
 
 
 class ClosedBench(Protocol):

@@ -121,6 +121,8 @@ class Experiment:
                 Workers(self.desk, config.workers, config.devices.num_active, together) as workers,
                 self.bench.open(path) as bench,
             ):
+                if bench.calibration:
+                    folder.note_calibration(bench.calibration)
                 if before is not None:
                     bench.memory.restore(folder.checkpointed)
                 state = self.initial_state() if before is None else before

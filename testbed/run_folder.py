@@ -35,6 +35,7 @@ from testbed.config import ExperimentConfig
 
 CELL_FILE, LOG_FILE = "experiment.yaml", "cell.log"  # what a sweep leaves in a cell
 ROWS = ("rounds.jsonl", "timings.jsonl", "evaluations.jsonl")
+HASHES = "calibration_sha256"  # key of the manifest
 NODES, EVENTS = "nodes", "tensorboard"  # what a command makes before the run's first file
 CALIBRATION = "calibration"  # of a run that begins with one, or is given one of another run
 # What numpy and zipfile raise on files that are none of theirs; RuntimeError on "encrypted" ones.
@@ -93,9 +94,22 @@ class RunFolder:
             }
             begun = self._manifest()
             if begun is not None:
-                before = [*begun.pop("resumed_with", ()), begun][-1]
-                changed = any(before.get(k) != manifest[k] for k in ("git_revision", "versions"))
-                manifest = begun | {"resumed_with": [manifest]} if changed else begun
+                manifest = _gone_on(begun, manifest, ("git_revision", "versions"))
+            write_atomically(self.path / "manifest.json", _json(manifest))
+        except OSError as error:
+            raise InputError(f"{self.path}: the run folder cannot be written ({error})") from error
+
+    def note_calibration(self, hashes: Mapping[str, str]) -> None:
+        """Write into the manifest what the run's radios are calibrated with.
+
+        Args:
+            hashes: SHA-256 of profiles and plan by file; what a run was begun with stays.
+        """
+        begun = self._manifest()
+        assert begun is not None  # `create` wrote it
+        now = {HASHES: dict(hashes)}
+        manifest = _gone_on(begun, now, (HASHES,)) if HASHES in begun else begun | now
+        try:
             write_atomically(self.path / "manifest.json", _json(manifest))
         except OSError as error:
             raise InputError(f"{self.path}: the run folder cannot be written ({error})") from error
@@ -265,6 +279,19 @@ def git_revision() -> str | None:
     except FileNotFoundError:
         return None
     return done.stdout.strip() or None
+
+
+def _gone_on(
+    begun: Mapping[str, Any], now: Mapping[str, Any], keys: tuple[str, ...]
+) -> dict[str, Any]:
+    """The manifest of a run that goes on, perhaps with something else than it had last."""
+    resumed = list(begun.get("resumed_with", ()))
+    last: dict[str, Any] = {}
+    for one in (begun, *resumed):
+        last.update(one)
+    if any(last.get(key) != now[key] for key in keys):
+        resumed.append(now)
+    return {**begun, **({"resumed_with": resumed} if resumed else {})}
 
 
 def _json(value: Mapping[str, Any]) -> bytes:

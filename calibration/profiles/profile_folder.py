@@ -82,7 +82,7 @@ class ProfileFolder:
         prefix = f"{_quoted(serial)}_"
         own = [
             read_profile(path)
-            for path in self._files()
+            for path in self.files()
             if path.name.startswith(prefix) and BAND.fullmatch(path.name.removeprefix(prefix))
         ]
         for one in own:
@@ -95,7 +95,7 @@ class ProfileFolder:
         Raises:
             ProfileError: one of them cannot be read.
         """
-        profiles = (read_profile(path) for path in self._files())
+        profiles = (read_profile(path) for path in self.files())
         return sorted(profiles, key=lambda one: (one.serial, one.band.low, one.band.high))
 
     def history(self, serial: str, band: Range) -> list[Profile]:
@@ -130,6 +130,11 @@ class ProfileFolder:
         write_atomically(path, to_json(profile))
         return read_profile(path)
 
+    def files(self) -> list[Path]:
+        """Of the profiles in force, by name."""
+        # A name that begins with a dot is of a file that was never finished.
+        return sorted(one for one in self.folder.glob(f"*{SUFFIX}") if one.name[0] != ".")
+
     def hashed(self, recordings: Iterable[Path]) -> dict[str, str]:
         """Recordings in the folder as `Profile.captures` holds them, from their metadata files."""
         return {
@@ -151,10 +156,6 @@ class ProfileFolder:
                     f"{profile.source}: captures.{name}: the recording is another one now; bring "
                     "it back, or calibrate again"
                 )
-
-    def _files(self) -> list[Path]:
-        # A name that begins with a dot is of a file that was never finished.
-        return [one for one in self.folder.glob(f"*{SUFFIX}") if not one.name.startswith(".")]
 
     def _keep(self, path: Path, follower: Profile) -> None:
         """Put what stands in a profile's place into the history."""

@@ -64,7 +64,7 @@ def profile_paths(place: Path) -> list[Path]:
         InputError: there is no such place.
     """
     if place.is_dir():
-        return sorted(place.glob("[!.]*.json"))
+        return ProfileFolder(place).files()
     if not place.exists():
         raise InputError(
             f"{place}: there is no such profile or folder; `airmeta calibrate run --to {FOLDER}` "

@@ -31,6 +31,7 @@ from testbed.nodes.receiver_node import ReceiverNode
 from testbed.nodes.shell import End, run
 from testbed.nodes.spoke import Spoke
 from testbed.nodes.transport import SocketFile
+from testbed.on_air.calibrated import hashes
 from testbed.run_folder import RunFolder
 from testbed.workers import Workers
 
@@ -80,6 +81,8 @@ def start_coordinator(
         planned = plan.held_gains(config, bench.config)
         before, last_applied, gains = first_state(experiment, run_folder, planned, resume)
         run_folder.create(experiment.dim)
+        if plan.profiles is not None:
+            run_folder.note_calibration(hashes(plan.profiles))
         brief = replace(brief, run=run_id(folder, config.name))
         # Devices compute the updates; what is left are scores, while nothing else happens.
         workers = stack.enter_context(Workers(experiment.desk, 1, config.devices.num_active))

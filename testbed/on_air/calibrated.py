@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 
 from calibration.correct.calibrated_radio import CalibratedRadio
@@ -45,6 +46,21 @@ def calibrated(radio: Radio, folder: Path, settings: RadioSettings, now: datetim
     profile.require_covers(settings)
     known = {name: profile.scalars[name] for name in MIXERS if name in profile.scalars}
     return CalibratedRadio(radio, replace(profile, scalars=known), now)
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of the profiles in force and of the plan of powers, by file within the folder.
+
+    Raises:
+        RadioError: one of them cannot be read.
+    """
+    plan, found = folder / PLAN, {}
+    for path in (*ProfileFolder(folder).files(), *([plan] if plan.exists() else ())):
+        try:
+            found[path.relative_to(folder).as_posix()] = sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise RadioError(f"{path}: cannot be read: {error.strerror}") from error
+    return found
 
 
 def gain_plan(folder: Path, devices: tuple[str, ...], backoff_db: float) -> GainPlan | None:

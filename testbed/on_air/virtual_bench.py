@@ -33,7 +33,7 @@ from testbed.bench import Bench
 from testbed.calibrating.campaign import calibrate
 from testbed.calibrating.lineup import Lineup
 from testbed.config import ExperimentConfig
-from testbed.on_air.calibrated import calibrated, gain_plan
+from testbed.on_air.calibrated import calibrated, gain_plan, hashes
 from testbed.on_air.held_gains import HeldGains
 from testbed.on_air.levels import Levels
 from testbed.on_air.link import Link
@@ -206,7 +206,8 @@ class VirtualBench:
                 name_of=name_of,
             )
             keeper = Keeper(self._config, folder, receiver, uplink)
-            yield Bench(uplink, keeper.round, uplink)
+            with_what = {} if plan is None else hashes(folder / CALIBRATION)
+            yield Bench(uplink, keeper.round, uplink, with_what)
 
     def _plan(self, folder: FilePath) -> GainPlan | None:
         """Of the powers, in the folder of a run that began with a calibration."""

@@ -1,8 +1,11 @@
 """Runs over unequal radios that were calibrated: in one process, and over nodes."""
 
+import json
 import shutil
 import subprocess
 import sys
+from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -119,6 +122,13 @@ def test_nodes_take_their_profiles_by_serial_and_their_gains_from_the_plan(workd
     within, over = (
         read_rows(folder / "rounds.jsonl")[-1] for folder in (calibrated, workdir / "up")
     )
+    for run, profiles in ((calibrated, calibrated / "calibration"), (workdir / "up", "profiles")):
+        files = [*Path(profiles).glob("*.json"), Path(profiles, "power", "plan.json")]
+        assert len(files) == 5
+        assert json.loads((run / "manifest.json").read_text())["calibration_sha256"] == {
+            path.relative_to(profiles).as_posix(): sha256(path.read_bytes()).hexdigest()
+            for path in files
+        }
     # The same rounds, to the bit: mended, levelled and held alike.
     assert over["estimate_crc32"] == within["estimate_crc32"]
 
