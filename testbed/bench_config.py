@@ -133,7 +133,7 @@ class LinkConfig(Section):
     max_offset_ppm: Annotated[float, Field(ge=0, le=25)] | None = None  # of any oscillator
     reference_gain_db: Decibels | None = None  # received amplitude that counts as |h| = 1
     rx_gain_db: Decibels | None = None
-    tx_gain_db: Decibels | None = None
+    tx_gain_db: Decibels | None = None  # of devices only where no plan has theirs
     search: PositiveInt | None = None  # samples by which a first guess of the time may be off
     lead: PositiveInt | None = None  # samples from planning a call to its beacon
     turnaround_s: Seconds | None = None  # from hearing a beacon to sending with it
@@ -196,7 +196,13 @@ class BenchConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> BenchConfig:
-        found = [*self._shared(), *self._exposed(), *self._unpaced(), *self._planned()]
+        found = [
+            *self._shared(),
+            *self._exposed(),
+            *self._unpaced(),
+            *self._planned(),
+            *self._too_strong(),
+        ]
         if found:
             raise _mistakes(found)
         return self
@@ -257,9 +263,18 @@ class BenchConfig(Section):
 
     def _planned(self) -> Iterator[tuple[Loc, str]]:
         """What the link says, and the plan of the powers too."""
-        for key in ("rx_gain_db", "tx_gain_db", "reference_gain_db"):
+        for key in ("rx_gain_db", "reference_gain_db"):
             if self.calibration is not None and getattr(self.link, key) is not None:
                 yield ("link", key), "is what the plan of calibration.folder says; leave it out"
+
+    def _too_strong(self) -> Iterator[tuple[Loc, str]]:
+        """Gains that the radios would refuse, call by call."""
+        highest, wanted = self.limits, self.link.tx_gain_db
+        if highest is not None and wanted is not None and wanted > highest.max_tx_gain_db:
+            yield (
+                ("link", "tx_gain_db"),
+                f"{wanted:g} exceeds limits.max_tx_gain_db = {highest.max_tx_gain_db:g}",
+            )
 
     def _exposed(self) -> Iterator[tuple[Loc, str]]:
         """What other machines can reach, and nobody guards."""

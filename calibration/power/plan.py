@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+from calibration.power.sender import on_steps
 from radio.api import RadioError, Range
 
 Verdict = Literal["meets", "unsure", "too weak", "too strong"]
@@ -102,6 +103,23 @@ class GainPlan:
     def unable(self) -> tuple[Planned, ...]:
         """Devices that do not meet the target, or are not sure to."""
         return tuple(device for device in self.devices if device.verdict != "meets")
+
+    def within(self, max_tx_gain_db: float) -> GainPlan:
+        """The plan where transmit gains may go no higher than this.
+
+        Raises:
+            PlanError: it has a device go higher already.
+        """
+        devices = []
+        for device in self.devices:
+            if device.tx_gain_db > max_tx_gain_db:
+                raise PlanError(
+                    f"{device.name}: tx_gain_db = {device.tx_gain_db:g} exceeds the bench's "
+                    f"{max_tx_gain_db:g}; plan again"
+                )
+            gains = Range(device.gains_db.low, min(device.gains_db.high, max_tx_gain_db))
+            devices.append(replace(device, gains_db=on_steps(gains, device.step_db)))
+        return replace(self, devices=tuple(devices))
 
     def require_radios(self, receiver: str, devices: Mapping[str, str]) -> None:
         """PlanError unless the radios are those that were planned for, and in their places.

@@ -79,6 +79,8 @@ class AirPlan:
         gains = gain_plan(bench.calibration.folder, names, iq.backoff_db)
         if gains is None:
             return plan
+        if bench.limits is not None:
+            gains = gains.within(bench.limits.max_tx_gain_db)
         settings = replace(plan.settings, rx_gain_db=gains.rx_gain_db)
         return replace(plan, virtual=plan.virtual.planned(gains), settings=settings, gains=gains)
 
@@ -103,6 +105,7 @@ class AirPlan:
         settings = RadioSettings(
             carrier_hz=virtual.link.carrier_hz,
             sample_rate_hz=virtual.link.numerology.sample_rate_hz,
+            tx_gain_db=0.0 if bench.limits is None else min(0.0, bench.limits.max_tx_gain_db),
             rx_gain_db=virtual.levels.rx_gain_db,
         )
         return cls(virtual, replace(settings, **gains))

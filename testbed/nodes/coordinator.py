@@ -314,6 +314,7 @@ class _Turn(Turn):
             "round": state.round,
             "meta_lr": self.brief.meta_lr(state.round),
             **result.row,
+            **self.gain_figures(state.now),
             "symbols": result.symbols,
             "channel_uses": uses,
         }

@@ -99,6 +99,13 @@ class Turn:
                 gains = self.state.gains.tx_gain_db(name), self.state.gains.rx_gain_db(name)
                 self.tell(name, SetGains(now.call, *gains))
 
+    def gain_figures(self, now: RoundNow) -> dict[str, dict[str, float]]:
+        """The transmit gains of a round, for the run folder."""
+        if self.state.gains is None:
+            return {}
+        names = {str(number): self.brief.devices[number] for number in now.slots}
+        return {"tx_gains_db": self.state.gains.figures(names)}
+
     def gains_after(self, now: RoundNow) -> HeldGains | None:
         """The transmit gains after a round, by what was sounded in it."""
         gains, heard = self.state.gains, now.soundings

@@ -40,6 +40,9 @@ devices:
 air: zmq+ipc://{sockets}/air
 calibration: profiles
 """
+LIMITS = """
+  {bands: [[850e6, 950e6]], max_tx_gain_db: HIGHEST, max_duty_cycle: 1, window_s: 1, max_burst_s: 1}
+"""
 
 
 def levels(folder):
@@ -131,6 +134,7 @@ def test_nodes_take_their_profiles_by_serial_and_their_gains_from_the_plan(workd
         }
     # The same rounds, to the bit: mended, levelled and held alike.
     assert over["estimate_crc32"] == within["estimate_crc32"]
+    assert over["tx_gains_db"] == within["tx_gains_db"]
 
 
 def test_mistakes(refused, airmeta, workdir, calibrated):
@@ -140,6 +144,9 @@ def test_mistakes(refused, airmeta, workdir, calibrated):
     assert "iq.calibrate is for runs in one process" in refused(*up, "iq.calibrate=true")
     shutil.copytree(calibrated / "calibration", workdir / "profiles")
     assert "is for a back-off of 10 dB" in refused(*up, "iq.backoff_db=12")
+    quiet = BENCH + "limits: " + LIMITS.replace("HIGHEST", "-20")
+    (workdir / "quiet.yaml").write_text(quiet)
+    assert "exceeds the bench's -20; plan again" in refused("up", "quiet.yaml", *up[2:])
     more = [arg.replace("num_devices: 3", "num_devices: 4") for arg in up]
     assert "d3" in refused(*more) or "has 3 devices" in refused(*more)
     plan = workdir / "profiles" / "power" / "plan.json"

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from testbed import bench_file
+from testbed.bench_config import LimitsConfig
 from testbed.experiment import Experiment
 from testbed.experiment_file import read
 from testbed.nodes.air_plan import AirPlan
@@ -61,3 +62,14 @@ def test_a_gain_has_steps(experiment):
     assert found.link_of(found.settings) == found.link
     rounded = found.link_of(replace(found.settings, rx_gain_db=60.0))
     assert rounded.reference_gain == pytest.approx(0.1 * 10 ** (0.4 / 20))
+
+
+LIMITS = {"bands": [[850e6, 950e6]], "max_duty_cycle": 1, "window_s": 1, "max_burst_s": 1}
+
+
+@pytest.mark.parametrize(("highest_db", "begins_db"), [(-10.0, -10.0), (20.0, 0.0)])
+def test_no_radio_begins_with_more_than_the_bench_permits(experiment, highest_db, begins_db):
+    config = bench_file.read("virtual").config
+    limits = LimitsConfig(**LIMITS, max_tx_gain_db=highest_db)
+    found = AirPlan.of(experiment, config.model_copy(update={"limits": limits}))
+    assert found.settings.tx_gain_db == begins_db

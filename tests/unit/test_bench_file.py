@@ -414,6 +414,10 @@ def test_devices(lines, devices, message):
             {"calibration": "profiles", "link": {"rx_gain_db": 3.0}},
             "link.rx_gain_db: is what the plan of calibration.folder says",
         ),
+        (
+            {"limits": LIMITS, "link": {"tx_gain_db": -9.5}},
+            "link.tx_gain_db: -9.5 exceeds limits.max_tx_gain_db = -10",
+        ),
     ],
 )
 def test_wrong_settings(lines, changes, message):

@@ -22,6 +22,17 @@ def test_a_plan_is_read_as_it_was_written(tmp_path):
     assert [one.name for one in tmp_path.iterdir()] == ["plan.json"]
 
 
+def test_a_limit_binds_what_is_planned_and_what_a_loop_may_make_of_it():
+    limited = PLAN.within(10.0)
+    assert limited == PLAN
+    near = replace(PLAN, devices=(NEAR,))
+    (device,) = near.within(-20.1).devices
+    assert device.gains_db == Range(-89.75, -20.25)  # in steps
+    assert replace(device, gains_db=NEAR.gains_db) == NEAR
+    with pytest.raises(PlanError, match="d2: tx_gain_db = 0 exceeds the bench's -20; plan again"):
+        PLAN.within(-20.0)
+
+
 def edited(path, change):
     write_plan(path, PLAN)
     document = json.loads(path.read_text())
