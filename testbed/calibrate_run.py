@@ -23,6 +23,7 @@ from testbed.calibrating.campaign import OF_RECEIVER, Campaign
 from testbed.calibrating.lineup import Lineup
 from testbed.calibrating.lineups import Wanted, of_bench, of_experiment, of_radios
 from testbed.calibrating.nodes import calibration_folder
+from testbed.held_folder import held
 from testbed.lab.limits import stated_limits
 from testbed.on_air.calibrated import FOLDER
 from testbed.options import Carrier, Json, Rate
@@ -109,9 +110,10 @@ def run(
         if dry:
             return
         try:
-            _measure(campaign, progress(as_json))
-            profiles = campaign.write()
-            plan, unplanned = _plan(campaign, aim)
+            with held(campaign.folder, "calibration"):
+                _measure(campaign, progress(as_json))
+                profiles = campaign.write()
+                plan, unplanned = _plan(campaign, aim)
         except OSError as error:
             raise InputError(f"{campaign.folder}: cannot be written ({error.strerror})") from error
     if as_json:

@@ -7,8 +7,6 @@ machine or the hour (timings, versions) lives in files of its own.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import importlib.metadata
 import io
@@ -16,7 +14,6 @@ import json
 import os
 import platform
 import subprocess
-import time
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -32,6 +29,7 @@ from fl_core.errors import InputError
 from fl_core.round import RoundState
 from radio.whole_file import remove_unfinished, write_atomically
 from testbed.config import ExperimentConfig
+from testbed.held_folder import held
 
 CELL_FILE, LOG_FILE = "experiment.yaml", "cell.log"  # what a sweep leaves in a cell
 ROWS = ("rounds.jsonl", "timings.jsonl", "evaluations.jsonl")
@@ -40,7 +38,6 @@ NODES, EVENTS = "nodes", "tensorboard"  # what a command makes before the run's 
 CALIBRATION = "calibration"  # of a run that begins with one, or is given one of another run
 # What numpy and zipfile raise on files that are none of theirs; RuntimeError on "encrypted" ones.
 DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError)
-LOCK_TRIES = 5
 RECORDED_PACKAGES = ("torch", "numpy", "scipy", "ducc0", "pydantic", "matplotlib")
 
 
@@ -58,25 +55,8 @@ class RunFolder:
         Raises:
             InputError: another process holds it, or it cannot be made.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.path, os.O_RDONLY)
-        except OSError as error:
-            raise InputError(f"{self.path}: the run folder cannot be written ({error})") from error
-        try:
-            self._lock(handle)
+        with held(self.path, "run"):
             yield
-        finally:
-            os.close(handle)
-
-    def _lock(self, handle: int) -> None:
-        """Who only looks whether somebody writes here holds the folder for a moment too."""
-        for _ in range(LOCK_TRIES):
-            with contextlib.suppress(BlockingIOError):
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            time.sleep(0.05)
-        raise InputError(f"{self.path}: another process is writing this run")
 
     def create(self, dim: int) -> None:
         """Write configuration and manifest; what a run was begun with stays in the manifest."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from calibration.estimate import MeasurementError
 from calibration.probes import Beacons, preamble_iq
 from calibration.procedures.findings import Findings
 from calibration.procedures.setup import Setup
@@ -42,6 +43,15 @@ class Procedure(Protocol):
             MeasurementError: saturated, deaf, or the samples do not hold what is to be measured.
             RadioError: a radio refuses or is lost, or the limits do not permit it.
         """
+
+
+def require_radios(procedures: Iterable[Procedure], setup: Setup) -> None:
+    """MeasurementError for a procedure that takes two radios where there is one."""
+    for procedure in procedures:
+        if procedure.needs_two and setup.is_alone:
+            raise MeasurementError(
+                f"{procedure.name} takes two radios; leave it out, or name a second one"
+            )
 
 
 def hear_track(setup: Setup, beacons: Beacons) -> Track:

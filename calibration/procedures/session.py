@@ -11,7 +11,7 @@ from pathlib import Path
 from calibration.estimate import MeasurementError
 from calibration.procedures.findings import Findings
 from calibration.procedures.journal import Done, Journal
-from calibration.procedures.procedure import Procedure
+from calibration.procedures.procedure import Procedure, require_radios
 from calibration.procedures.setup import Setup
 from calibration.profiles.told import serial_of, temperature_of
 from radio.api import RadioError
@@ -102,11 +102,7 @@ class Session:
             RadioError: a radio is lost.
             OSError: the folder cannot be made.
         """
-        for procedure in procedures:
-            if procedure.needs_two and setup.is_alone:
-                raise MeasurementError(
-                    f"{procedure.name} takes two radios; leave it out, or name a second one"
-                )
+        require_radios(procedures, setup)
         receiver = RecordingRadio(setup.receiver)
         sender = receiver if setup.is_alone else RecordingRadio(setup.sender)
         self._procedures, self._now = tuple(procedures), now

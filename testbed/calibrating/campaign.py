@@ -17,7 +17,7 @@ from calibration.power.plan_file import write_plan
 from calibration.power.planner import Aim
 from calibration.power.profiled import plan_of
 from calibration.procedures.findings import Findings
-from calibration.procedures.procedure import Procedure
+from calibration.procedures.procedure import Procedure, require_radios
 from calibration.procedures.registry import PROCEDURES, procedures_for
 from calibration.procedures.session import End, Material, Session, Status
 from calibration.procedures.setup import Setup
@@ -103,7 +103,9 @@ class Campaign:
         name = next(iter(self.lineup.devices))
         with self.lineup.opened(name) as (sender, receiver):
             setup = self.lineup.setup(sender, receiver, self._known(sender, receiver))
-            return {each.name: each.duration_s(setup) for each in self._procedures(setup)}
+            procedures = self._procedures(setup)
+            require_radios(procedures, setup)
+            return {each.name: each.duration_s(setup) for each in procedures}
 
     def measure(self, watch: Watch) -> None:
         """Run the session of each device; one that fails does not keep the others.

@@ -18,6 +18,7 @@ from radio.registry import open_radio
 from sim_fallback.sim_radio import SimRadio
 from testbed import calibrate_run, experiment_file
 from testbed.calibrating.lineups import Wanted, of_experiment
+from testbed.held_folder import held
 
 AIRS = count()
 BENCH = """
@@ -168,6 +169,14 @@ def test_a_radio_that_is_lost_leaves_the_profile_as_it_was(
     assert code == 2, (out, err)
     assert "is gone" in " ".join(err.split())
     assert "Traceback" not in err
+    assert profiles(workdir / "profiles") == measured
+
+
+def test_one_calibration_of_a_folder_at_a_time(airmeta, workdir, pair, measured):
+    with held(workdir / "profiles", "calibration"):
+        code, _, err = airmeta("calibrate", "run", *pair, *only("path_gain"))
+    assert code == 2
+    assert "profiles: another process is writing this calibration" in " ".join(err.split())
     assert profiles(workdir / "profiles") == measured
 
 
