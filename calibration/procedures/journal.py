@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from radio.json_object import JsonObject
 from radio.whole_file import write_atomically
 
 FILE = "session.json"
+LASTS = timedelta(days=1)  # until what was measured counts as of another bench
+SOON = timedelta(hours=1)  # by which a clock may have been set back meanwhile
 FORMAT, VERSION = "airmeta-calibration-session", 1
 
 Json = dict[str, Any]
@@ -69,12 +71,13 @@ class Journal:
         notice: why what the folder held cannot be gone on from; empty where nothing was lost.
     """
 
-    def __init__(self, folder: Path, key: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, key: Mapping[str, Any], now: datetime) -> None:
         """The journal of a folder; a new one where it holds none of the same key.
 
         Args:
             folder: made where it is not there.
             key: what it was measured with, by name; plain values.
+            now: the time, with a time zone.
 
         Raises:
             OSError: the folder cannot be made.
@@ -86,7 +89,7 @@ class Journal:
         self.notice = ""
         if (folder / FILE).exists():
             try:
-                self.done = self._read()
+                self.done = self._read(now)
             except RadioError as error:
                 self.notice = f"begins anew: {error}"
 
@@ -106,8 +109,8 @@ class Journal:
         content = json.dumps(document, indent=2, allow_nan=False) + "\n"
         write_atomically(self.folder / FILE, content.encode())
 
-    def _read(self) -> dict[str, Done]:
-        """What is done; RadioError where the file is damaged, or of another key."""
+    def _read(self, now: datetime) -> dict[str, Done]:
+        """What is done; RadioError where the file is damaged, of another key or long ago."""
         root = JsonObject.read(self.folder / FILE)
         root.require("format", FORMAT)
         root.require("version", VERSION)
@@ -119,6 +122,12 @@ class Journal:
                     f"{self._key.get(name)!r:.200}"
                 )
         done = [Done.from_json(keys) for keys in root.objects("done")]
+        for one in done:
+            if not timedelta(0) <= now - one.at + SOON < LASTS:
+                raise RadioError(
+                    f"{root.file}: {one.name} was done at {one.at.isoformat()}, and it is "
+                    f"{now.isoformat(timespec='seconds')}: cables and temperatures may have changed"
+                )
         return {one.name: one for one in done if self._has(one)}
 
     def _has(self, done: Done) -> bool:

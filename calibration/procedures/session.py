@@ -120,6 +120,7 @@ class Session:
                 "knowledge": setup.known.to_json(),
                 "software": software,
             },
+            now(),
         )
         self.notice = self._journal.notice
         self.resumed = tuple(each.name for each in self._procedures if self._is_done(each))

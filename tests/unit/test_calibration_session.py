@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -61,7 +61,9 @@ def session(tmp_path):
     """Begin a session in a folder; gives it, with the setup's radios as they were found."""
     opened = []
 
-    def begin(procedures=PROCEDURES, bursts=0, happens=None, software="airmeta 1", **changes):
+    def begin(
+        procedures=PROCEDURES, bursts=0, happens=None, software="airmeta 1", now=NOW, **changes
+    ):
         uri = f"sim://{tmp_path.name}?preset=pluto-tcxo&snr_db=40&name="
         sender = open_radio(uri + "d0")
         receiver = open_radio(uri + "rx")
@@ -72,7 +74,7 @@ def session(tmp_path):
             sender = Doomed(sender, bursts, happens)
         setup = Setup(sender, receiver, SETTINGS, SETTINGS, search_s=1e-3)
         setup = replace(setup, **changes)
-        return Session(setup, procedures, tmp_path / "session", software, lambda: NOW), setup
+        return Session(setup, procedures, tmp_path / "session", software, lambda: now), setup
 
     yield begin
     for radio in opened:
@@ -166,6 +168,16 @@ def test_another_calibration_begins_anew_and_says_why(session, tmp_path):
     begun, _ = session((*PROCEDURES[:1], DelayProcedure(bursts=7), PROCEDURES[2]))
     assert begun.resumed == ("tx_gain",)
     assert json.loads(file.read_text())["done"][0]["name"] == "tx_gain"
+
+
+@pytest.mark.parametrize("later", [timedelta(days=1, hours=1), timedelta(hours=-2)])
+def test_what_was_done_long_ago_is_of_another_bench(session, later):
+    session(PROCEDURES[1:2])[0].run(ignore)
+    begun, _ = session(PROCEDURES[1:2], now=NOW + timedelta(hours=20))
+    assert (begun.resumed, begun.notice) == (("delay",), "")
+    begun, _ = session(PROCEDURES[1:2], now=NOW + later)
+    assert begun.resumed == ()
+    assert "delay was done at 2026-01-31T12:00:00+00:00, and it is 2026-" in begun.notice
 
 
 def test_what_takes_two_radios_is_refused_to_one(session):
