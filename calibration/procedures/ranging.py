@@ -15,7 +15,7 @@ from radio.waveform.sync import detect
 
 LOOKS, USUAL_LOOKS = 8, 2
 PEAK = 0.5  # of I or Q that is aimed at: 6 dB are left for fading and for stronger probes
-NEAR_DB = 3.0
+NEAR_DB = 3.0  # too quiet is near enough; too loud would take what is left for those
 BACK_DB, MOST_DB = 25.0, 40.0  # a step where it saturates, and the longest upwards
 SAME_DB = 0.5  # a radio takes the nearest of its gains
 
@@ -79,7 +79,7 @@ def _ranged(
         iq = setup.hear(probe).iq
         step_db, now_db = _step_db(iq), gain_db()
         want_db = min(max(now_db + step_db, allowed.low), allowed.high)
-        if -NEAR_DB <= step_db <= quiet_db or abs(want_db - now_db) < SAME_DB:
+        if -SAME_DB <= step_db <= quiet_db or abs(want_db - now_db) < SAME_DB:
             break
         turn(want_db)
     return iq

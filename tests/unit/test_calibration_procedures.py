@@ -191,6 +191,13 @@ def test_compression_and_the_back_off_that_it_takes():
         assert found.scalars == {}  # full scale compresses nothing
 
 
+def test_a_gain_that_suits_a_beacon_leaves_room_for_stronger_symbols():
+    with bench(air_of(45)) as setup:
+        # Where a beacon, whose I and Q peak at 0.72, arrives with 0.64: 2 dB too loud.
+        setup.receiver_settings = replace(SETTINGS, rx_gain_db=58.0)
+        assert "backoff_nmse" in BackoffProcedure().run(setup, quietly).sender.curves
+
+
 def test_noise_of_the_receiver():
     with bench(air_of(40, rx={"noise_figure_db": 6.0})) as setup:
         setup.receiver_settings = replace(SETTINGS, rx_gain_db=60.0)
