@@ -75,8 +75,9 @@ def draw_drift(histories: Histories) -> Chart | None:
             axes.set(title=title, ylabel=f"change ({unit})")
             # sharex would leave those above an empty place without dates.
             axes.tick_params(labelbottom=True)
+            # More than two ticks at least, and there are spans for which it has no unit.
             # matplotlib says nothing of the types of its dates.
-            locator = mdates.AutoDateLocator(maxticks=6)  # type: ignore[no-untyped-call]
+            locator = mdates.AutoDateLocator(minticks=2, maxticks=6)  # type: ignore[no-untyped-call]
             axes.xaxis.set_major_locator(locator)
             shown = mdates.ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]
             axes.xaxis.set_major_formatter(shown)

@@ -87,6 +87,13 @@ def test_a_page_and_figures(airmeta, workdir, profile):
     assert "figures/drift.png" not in written
 
 
+def test_drift_over_minutes(airmeta, workdir):
+    # For which matplotlib, left to itself, finds no unit of its dates; warnings are errors.
+    for minutes in (0, 4):
+        kept_profile(workdir / "profiles", measured_at=MEASURED + timedelta(minutes=minutes))
+    assert "figures/drift.png" in told(airmeta, "show", "--png", "figures")["written"]
+
+
 def test_what_changed_in_units_and_in_doubts(airmeta, workdir, profile):
     (before,) = (workdir / "profiles/history").iterdir()
     found = {one["name"]: one for one in told(airmeta, "diff", before, profile)["changes"]}
