@@ -76,7 +76,10 @@ def run(
     carrier_hz: Carrier = None,
     rate_hz: Rate = None,
     backoff_db: Annotated[
-        float | None, typer.Option(help="With which rounds are sent; default the experiment's, 10.")
+        float | None,
+        typer.Option(
+            min=0, max=60, help="With which rounds are sent; default the experiment's, 10."
+        ),
     ] = None,
     valid_days: Annotated[float, typer.Option(help="For how long profiles hold.")] = 30.0,
     recordings: Annotated[

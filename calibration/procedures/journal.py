@@ -116,11 +116,11 @@ class Journal:
         root.require("version", VERSION)
         before = root.object("key").values
         for name in {**before, **self._key}:
-            if before.get(name) != self._key.get(name):
-                raise RadioError(
-                    f"{root.file} is of another {name}: {before.get(name)!r:.200}, not "
-                    f"{self._key.get(name)!r:.200}"
-                )
+            old, new = before.get(name), self._key.get(name)
+            if old != new:
+                # Settings and knowledge are too long to be read.
+                told = "" if isinstance(old, dict) else f": {old!r:.200}, not {new!r:.200}"
+                raise RadioError(f"{root.file} is of another {name}{told}")
         done = [Done.from_json(keys) for keys in root.objects("done")]
         for one in done:
             if not timedelta(0) <= now - one.at + SOON < LASTS:
