@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+import hypothesis
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -25,6 +26,9 @@ with RadioServer(radios, sys.argv[1], **json.loads(sys.argv[3])) as server:
     server.serve(lambda: bool(told), poll_s=0.05)
 """
 
+
+# The same examples each time, as long as a busy machine takes; `--hypothesis-profile` says otherwise.
+hypothesis.settings.load_profile("ci")
 
 # A shell starts what runs in its background deaf to Ctrl-C, and programs inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
