@@ -27,7 +27,7 @@ with RadioServer(radios, sys.argv[1], **json.loads(sys.argv[3])) as server:
 """
 
 
-# The same examples each time, as long as a busy machine takes; `--hypothesis-profile` says otherwise.
+# The same examples each time, however long a busy machine takes.
 hypothesis.settings.load_profile("ci")
 
 # A shell starts what runs in its background deaf to Ctrl-C, and programs inherit that.
