@@ -123,7 +123,7 @@ class Profile:
         if serial != self.serial:
             raise ProfileError(
                 f"{self.source}: is of radio {self.serial}, not of {serial}; two radios may have "
-                "been swapped: name each one's own profile, or calibrate this one"
+                "been swapped, or the file was renamed: move it away, and calibrate this one"
             )
 
     def require_covers(self, settings: RadioSettings) -> None:
