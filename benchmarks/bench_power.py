@@ -23,6 +23,7 @@ BENCHES = {
     "unequal, as they are": ("iq.calibrate=false",),
 }
 STILL = ("iq.temperature.ramp_k=null",)
+FEW = ("devices={num_devices: 2, num_active: 2, num_new: 4}", "model.width=8")
 SCORED = ("iq.error_budget=true", "evaluation={every: 1000, tasks: 20, final_tasks: 20}")
 
 Rows = list[dict[str, Any]]
@@ -35,13 +36,13 @@ def measure(quick: bool = False) -> list[Table]:
 
 def benches(quick: bool) -> Table:
     """NMSE of rounds over ten devices."""
-    seeds, rounds = (1, 1) if quick else (SEEDS, ROUNDS)
+    seeds, rounds, few = (1, 1, FEW) if quick else (SEEDS, ROUNDS, ())
     table = []
     for name, settings in BENCHES.items():
         rows = [
             row
             for seed in range(seeds)
-            for row in run(f"seed={seed}", f"rounds={rounds}", *STILL, *settings, *SCORED)
+            for row in run(f"seed={seed}", f"rounds={rounds}", *STILL, *settings, *SCORED, *few)
         ]
         nmse = [row["nmse_db"] for row in rows if not row["failed"]]
         levels = _levels(rows)
@@ -73,10 +74,10 @@ def benches(quick: bool) -> Table:
 
 def drift(quick: bool) -> Table:
     """Received powers of radios that warm up."""
-    rounds = 10 if quick else DRIFT_ROUNDS
+    rounds, few = (4, FEW) if quick else (DRIFT_ROUNDS, ())
     table = []
-    for held in (True, False):
-        rows = run(f"rounds={rounds}", f"iq.hold_power={str(held).lower()}", *SCORED[1:])
+    for held in (True,) if quick else (True, False):
+        rows = run(f"rounds={rounds}", f"iq.hold_power={str(held).lower()}", *SCORED[1:], *few)
         levels = _levels(rows)
         predicted = [row["nmse_predicted_db"] for row in rows if not row["failed"]]
         table.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -91,6 +92,8 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Measure radios into profiles, and plan the powers of a bench; once more, it goes on."""
+    if loss_db is not None and not 0 <= loss_db < math.inf:
+        raise InputError(f"--loss-db {loss_db:g}: is a loss, 0 or more")
     wanted = Wanted(carrier_hz, rate_hz, gain_db, loss_db, full_scale_dbm)
     if overrides and experiment is None:
         raise InputError(f"{overrides[0]}: settings are for --experiment")

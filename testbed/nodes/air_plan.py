@@ -77,8 +77,6 @@ class AirPlan:
         plan = replace(plan, profiles=bench.calibration.folder)
         names = tuple(node.name for node in devices)
         gains = gain_plan(bench.calibration.folder, names, iq.backoff_db)
-        if gains is None:
-            return plan
         if bench.limits is not None:
             gains = gains.within(bench.limits.max_tx_gain_db)
         settings = replace(plan.settings, rx_gain_db=gains.rx_gain_db)

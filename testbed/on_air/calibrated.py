@@ -63,8 +63,8 @@ def hashes(folder: Path) -> dict[str, str]:
     return found
 
 
-def gain_plan(folder: Path, devices: tuple[str, ...], backoff_db: float) -> GainPlan | None:
-    """The plan of a bench's powers; None where it has none.
+def gain_plan(folder: Path, devices: tuple[str, ...], backoff_db: float) -> GainPlan:
+    """The plan of a bench's powers.
 
     Args:
         folder: of the calibration.
@@ -72,14 +72,14 @@ def gain_plan(folder: Path, devices: tuple[str, ...], backoff_db: float) -> Gain
         backoff_db: with which they send.
 
     Raises:
-        RadioError: there is no such folder, the plan cannot be read, or is for other devices or
-            another back-off.
+        RadioError: there is no such folder, no plan in it, the plan cannot be read, or is for other
+            devices or another back-off.
     """
     if not folder.is_dir():
         raise RadioError(f"{folder}: there is no such folder; `airmeta calibrate run` makes it")
     path = folder / PLAN
     if not path.exists():
-        return None
+        raise RadioError(f"{path}: there is no plan of powers; calibrate all devices of the bench")
     plan = read_plan(path)
     missing = [name for name in devices if name not in plan.tx_gains_db]
     if missing:

@@ -33,7 +33,7 @@ from testbed.bench import Bench
 from testbed.calibrating.campaign import calibrate
 from testbed.calibrating.lineup import Lineup
 from testbed.config import ExperimentConfig
-from testbed.on_air.calibrated import calibrated, gain_plan, hashes
+from testbed.on_air.calibrated import PLAN, calibrated, gain_plan, hashes
 from testbed.on_air.held_gains import HeldGains
 from testbed.on_air.levels import Levels
 from testbed.on_air.link import Link
@@ -212,7 +212,7 @@ class VirtualBench:
     def _plan(self, folder: FilePath) -> GainPlan | None:
         """Of the powers, in the folder of a run that began with a calibration."""
         place = folder / CALIBRATION
-        if not self._config.iq.calibrate or not place.exists():
+        if not self._config.iq.calibrate or not (place / PLAN).exists():
             return None
         return gain_plan(place, self.radios[1:], self._config.iq.backoff_db)
 
