@@ -1,5 +1,6 @@
 """The procedures over `pluto://`, through the real pyadi-iio and libiio, find what is known."""
 
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 
 import pytest
@@ -14,11 +15,12 @@ from calibration.procedures.rx_gain import RxGainProcedure
 from calibration.procedures.session import Session
 from calibration.procedures.setup import Setup
 from calibration.procedures.tx_gain import TxGainProcedure
-from radio.api import RadioSettings
+from radio.api import RadioError, RadioSettings
 from radio.registry import open_radio
 from radio.sigmf import read_sigmf
 from sim_fallback.presets import PRESETS
 from sim_fallback.virtual_pluto.receiver import LOOPBACK_DELAY
+from tests.emulation.tcp_proxy import TcpProxy
 
 PACE = 0.5  # of real time
 OPTIONS = "?buffer=4096&kernel_buffers=16"  # short transfers, so that little time is waited
@@ -87,3 +89,47 @@ def test_a_pluto_alone_knows_its_delay(two):
     # Its digital loopback, by which it counts, takes longer than its cable.
     assert abs(found["delay"].value + LOOPBACK_DELAY) < 0.05
     assert found["delay_jitter"].value < 0.05
+
+
+def test_a_receiver_that_is_unplugged_in_a_procedure(adi, tmp_path):
+    """The sender is left as it was found, and the session goes on when the other one is back."""
+    sweep = TxGainProcedure(span_db=20.0, step_db=10.0, samples=1 << 12)
+    procedures = (PathGainProcedure(beacons=6), sweep)
+
+    def session(radios):
+        setup = Setup(*radios, SETTINGS, SETTINGS, LOSS_DB, search_s=0.015)
+        return Session(setup, procedures, tmp_path, "airmeta 1", lambda: datetime.now(UTC))
+
+    with plutos(2, pace=PACE, loss_db=LOSS_DB) as served, TcpProxy(served.uris[1]) as proxy:
+        uris = [served.uris[0], proxy.uri]
+
+        @contextmanager
+        def opened():
+            with ExitStack() as stack:
+                yield [
+                    stack.enter_context(open_radio(f"pluto://{uri}{OPTIONS}&timeout_s=1"))
+                    for uri in uris
+                ]
+
+        seen = []
+
+        def unplug(status):
+            seen.append(status.name)
+            if seen.count("tx_gain") == 2:  # after its first gain
+                proxy.unplug()
+
+        with opened() as radios:
+            found = radios[0].configure(RadioSettings(tx_gain_db=-33.0, rx_gain_db=11.0))
+            with pytest.raises(
+                RadioError, match=r"tx_gain: .*Done, and kept .*: path_gain;"
+            ) as gone:
+                session(radios).run(unplug)
+            assert "a radio was not left as it was found: " in str(gone.value)
+            assert radios[0].settings == found
+        proxy.plug()
+        with opened() as radios:
+            again = session(radios)
+            assert again.resumed == ("path_gain",)
+            sender = again.run(lambda status: None).findings.sender
+        assert "path_gain" in sender.scalars
+        assert "tx_power" in sender.curves

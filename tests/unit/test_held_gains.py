@@ -1,6 +1,7 @@
 """Transmit gains that are turned to hold the received powers: who says them, and when."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,10 +10,15 @@ from obedient_bench import Led, names, of, soundings
 from calibration.power.loop import GainLoop
 from calibration.power.plan import GainPlan, Planned
 from fl_core.errors import InputError
+from fl_core.round import RoundState
 from radio.api import Range
+from testbed import experiment_file
 from testbed.config import ExperimentConfig
 from testbed.nodes.coordinator_messages import HearSoundings, Mark, SetGains
+from testbed.nodes.coordinator_node import CoordinatorNode, first_state
+from testbed.nodes.coordinator_state import Committed
 from testbed.on_air.held_gains import HeldGains, power_variance
+from testbed.run_folder import RunFolder
 
 
 def planned(name, gain_db):
@@ -106,3 +112,22 @@ def test_the_loop_is_told_how_much_the_channel_fades(channel, powers_db, varianc
     taps = {"powers_db": powers_db, "delays_s": tuple(1e-6 * i for i in range(len(powers_db)))}
     config = ExperimentConfig.model_validate({"name": "x", "channel": channel, "iq": taps})
     assert power_variance(config) == pytest.approx(variance)
+
+
+def test_a_coordinator_that_is_started_again_goes_on_with_the_gains_of_its_last_round(tmp_path):
+    experiment = SimpleNamespace(config=experiment_file.read("lab").config([]))
+    folder = RunFolder(tmp_path, experiment.config)
+    folder.create(2)
+    bench = led()
+    bench.gathered()
+    (commit, *_) = bench.commits
+    node = CoordinatorNode(None, experiment, folder, None, None, None, lambda _: None)
+    assert node.perform(commit) == Committed()
+    _, last_applied, gains = first_state(experiment, folder, held(d0=-20.0, d1=-30.0), resume=True)
+    assert gains == commit.gains
+    assert gains.tx_gain_db("d1") < -30.2  # the plan says -30
+    assert last_applied.tolist() == commit.last_applied.tolist()
+    (folder.path / "checkpoint.npz").unlink()
+    folder.save(RoundState(commit.params, {}, 1, 0), last_applied=commit.last_applied)
+    with pytest.raises(InputError, match="holds no tx_gains"):
+        first_state(experiment, folder, held(d0=-20.0, d1=-30.0), resume=True)
