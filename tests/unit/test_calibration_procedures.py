@@ -289,6 +289,10 @@ def test_limits_cut_the_sweep_and_spread_what_is_sent():
         with pytest.raises(RadioError, match="without a pause"):
             MixersProcedure(samples=1 << 16).run(setup, quietly)
         assert len(setup.sender.sent) == before
+        settings = setup.sender.settings
+        with pytest.raises(RadioError, match="exceeds the bench"):
+            setup.set_tx_gain(-8.5)
+        assert setup.sender.settings == settings  # not even while it is silent
     with (
         pytest.raises(RadioError, match="exceeds the bench"),
         bench(air_of(), limits=replace(limits, max_tx_gain_db=-20.0)),
