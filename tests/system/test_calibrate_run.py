@@ -13,7 +13,7 @@ from profiles_made import kept_profile
 
 from calibration.profiles.profile_folder import ProfileFolder
 from calibration.profiles.told import serial_of
-from radio.api import RadioError
+from radio.api import RadioError, RadioSettings
 from radio.registry import open_radio
 from sim_fallback.sim_radio import SimRadio
 from testbed import calibrate_run, experiment_file
@@ -218,6 +218,28 @@ def test_a_radio_alone_hears_itself(airmeta, workdir):
     assert {"delay", "delay_jitter"} <= profile.scalars.keys()
     assert "tx_drive" in profile.curves
     assert profile.band.low == 902e6
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"valid_days": 2.5}, "is stale: it held for 2.5 days"),
+        ({"settings": RadioSettings(915e6, 2e6, -20.0, 40.0)}, "is not the 2000000 it was"),
+    ],
+)
+def test_nothing_is_taken_from_a_profile_that_does_not_hold(airmeta, workdir, pair, changes, said):
+    with open_radio(pair[1]) as radio:
+        path = kept_profile(workdir / "profiles", serial=serial_of(radio), **changes)
+    before = path.read_bytes()
+    code, out, err = airmeta("calibrate", "run", *pair, *only("path_gain"))
+    assert code == 0, (out, err)
+    assert said in " ".join(err.split())
+    # Of what the profile had, only what was measured now is there, and the old one is kept.
+    (profile,) = ProfileFolder(workdir / "profiles").all()
+    assert profile.curves == {}
+    assert "tx_dc_in_phase" not in profile.scalars
+    (kept,) = (workdir / "profiles/history").iterdir()
+    assert kept.read_bytes() == before
 
 
 PAIR = ("--sender", "loopback://", "--band", "902e6:928e6")

@@ -55,6 +55,9 @@ def test_carrier_offset_skew_delay_and_gain(snr_db):
     gain = path_gain(track, 24)
     assert abs(gain.gain.value + 6.0) < 0.3
     assert gain.heard == 1.0
+    powers = np.abs(track.gains) ** 2
+    scattered_db = 10 / np.log(10) * powers.std(ddof=1) / powers.mean() / np.sqrt(24)
+    assert gain.gain.uncertainty == pytest.approx(scattered_db, rel=0.1)  # widened for 24
     assert gain.fading.value < 0.1
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from calibration.estimate import Estimate, MeasurementError
 from calibration.measured import Measured
+from calibration.procedures.airtime import Airtime
 from calibration.procedures.delay import DelayProcedure
 from calibration.procedures.findings import Findings
 from calibration.procedures.frequency import FrequencyProcedure
@@ -18,7 +19,8 @@ from calibration.procedures.reciprocity import ReciprocityProcedure
 from calibration.procedures.session import Session
 from calibration.procedures.setup import Setup
 from calibration.procedures.tx_gain import TxGainProcedure
-from radio.api import RadioError, RadioSettings
+from radio.api import RadioError, RadioSettings, Range
+from radio.limits import Limits
 from radio.recording import RecordingRadio
 from radio.registry import open_radio
 from radio.sigmf import read_sigmf
@@ -185,3 +187,14 @@ def test_what_takes_two_radios_is_refused_to_one(session):
         setup = Setup(radio, radio, SETTINGS, SETTINGS)
         with pytest.raises(MeasurementError, match="frequency takes two radios"):
             session((FrequencyProcedure(),), sender=setup.sender, receiver=setup.sender)
+
+
+def test_a_clock_that_is_set_back_does_not_forget_what_was_sent():
+    limits = Limits((Range(902e6, 928e6),), 0.0, 0.5, window_s=1.0, max_burst_s=1.0)
+    airtime = Airtime(limits)
+    airtime.add(10_000_000, 500_000)
+    assert airtime.refusal(1, (0,), 10_600_000, 1e6) is not None
+    airtime.resume(2_000)  # it began anew
+    assert airtime.end == 2_000
+    assert airtime.refusal(1, (0,), 100_000, 1e6) is not None
+    assert airtime.refusal(1000, (0,), 600_000, 1e6) is None  # as much has left the window
