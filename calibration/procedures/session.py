@@ -220,5 +220,5 @@ class Session:
             kept = ", ".join(self._journal.done) or "nothing yet"
             raise kind(
                 f"{name}: {error}{notes}. Done, and kept in {self._journal.folder}: {kept}; "
-                "calibrate again to go on from there"
+                "calibrate this radio again, and it goes on from there"
             ) from error
