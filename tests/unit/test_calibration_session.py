@@ -126,7 +126,7 @@ def test_what_was_done_before_is_kept_and_not_done_again(session, tmp_path, happ
     if happens is unplug:
         said = str(failed.value)
         assert said.startswith("delay: the radio d0 is closed")
-        assert f"kept in {tmp_path / 'session'}: tx_gain; calibrate again" in said
+        assert f"kept in {tmp_path / 'session'}: tx_gain; calibrate this radio again" in said
     else:
         assert setup.sender.settings == FOUND
     begun, _ = session(loss_db=10.0)
