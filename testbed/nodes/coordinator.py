@@ -243,6 +243,7 @@ class _Turn(Turn):
             if stage.to == "slots":
                 here = {state.number(n) for n, said in over.items() if not any(map(is_deaf, said))}
                 now = replace(now, synchronised=now.synchronised & here)
+                now = now.marked(state.applied_gains(over))
             self.change(now=now)
             if now.synchronised:
                 self._next()

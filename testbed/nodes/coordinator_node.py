@@ -35,7 +35,7 @@ from testbed.nodes.coordinator_state import (
 )
 from testbed.nodes.hub import Hub
 from testbed.nodes.overview import overview
-from testbed.on_air.held_gains import ARRAY, HeldGains
+from testbed.on_air.held_gains import HeldGains
 from testbed.run_folder import (
     RunFolder,
     as_yaml,
@@ -169,7 +169,7 @@ class CoordinatorNode:
             self._watch(Progress(config.scheme, done, config.rounds, row=dict(row)))
             if done < config.rounds and done % config.evaluation.every == 0:
                 self._evaluate(state)
-            gains = {} if commit.gains is None else {ARRAY: commit.gains.saved()}
+            gains = {} if commit.gains is None else commit.gains.saved()
             self._folder.save(state, last_applied=commit.last_applied, **gains)
         except InputError as error:
             return Broken(2, str(error))
@@ -257,7 +257,7 @@ def first_state(
     last_applied = folder.checkpointed("last_applied")
     if planned is None:
         return state, last_applied, None
-    return state, last_applied, planned.restored(folder.checkpointed(ARRAY))
+    return state, last_applied, planned.restored(folder.checkpointed)
 
 
 def run_id(folder: Path, name: str) -> str:

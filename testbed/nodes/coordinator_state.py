@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from testbed.nodes.brief import Brief
 from testbed.nodes.call import Stage
+from testbed.nodes.device_messages import Marked
 from testbed.nodes.messages import Body
 from testbed.nodes.round_now import RoundNow
 from testbed.nodes.shell import End
@@ -160,6 +161,11 @@ class CoordinatorState:
     def number(self, name: str) -> int:
         """Of a device."""
         return self.brief.devices.index(name)
+
+    def applied_gains(self, said: Mapping[str, Sequence[Body]]) -> dict[int, float]:
+        """Transmit gains that devices told, by number."""
+        marks = ((n, b) for n, bodies in said.items() for b in bodies if isinstance(b, Marked))
+        return {self.number(name): mark.tx_gain_db for name, mark in marks}
 
     def is_here(self, *names: str) -> bool:
         """Whether any of these nodes is connected."""

@@ -54,9 +54,11 @@ class Marked(Body):
 
     Attributes:
         call: which call of the round.
+        tx_gain_db: as its radio applied it.
     """
 
     call: Call
+    tx_gain_db: Annotated[float, Real(-200, 200)]
 
 
 @dataclass(frozen=True, eq=False)

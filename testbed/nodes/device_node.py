@@ -211,7 +211,7 @@ class CallOnAir:
 
     def __init__(self, job: Job, radio: Radio, mark: Mark) -> None:
         self._mark = mark
-        self._expected = radio.now() + mark.ahead
+        self._radio, self._expected = radio, radio.now() + mark.ahead
         legs = job.legs(len(mark.devices))
         self._timeline: Timeline = legs[mark.leg]
         self._slot = int(np.flatnonzero(mark.devices == job.number)[0])
@@ -226,7 +226,7 @@ class CallOnAir:
         call, node = told.call, self._device
         match told:
             case Mark():
-                return (Marked(call),)
+                return (Marked(call, float(self._radio.settings.tx_gain_db)),)
             case Listen(what="beacon"):
                 return (Heard(call, "beacon", 0, node.hear_beacon(self._expected)),)
             case Listen() | Sound() if not node.synchronised:

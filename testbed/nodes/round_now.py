@@ -53,6 +53,7 @@ class RoundNow:
         legs: of the round.
         todo: what is still to be asked in the call.
         ahead: samples until its beacon.
+        tx_gains_db: as the radios applied them in the last call, by number.
         synchronised: devices that heard it and have answered ever since.
         senders: devices that have a grant.
         soundings: of the first leg.
@@ -74,6 +75,7 @@ class RoundNow:
     legs: tuple[Timeline, ...] = ()
     todo: tuple[Stage, ...] = ()
     ahead: int = 0
+    tx_gains_db: Mapping[int, float] = field(default_factory=dict)
     synchronised: frozenset[int] = frozenset()
     senders: frozenset[int] = frozenset()
     soundings: Soundings | None = None
@@ -110,6 +112,10 @@ class RoundNow:
             acknowledged={n: flags for n, flags in self.acknowledged.items() if n < leg},
             symbols=self.symbols + legs[leg].num_symbols,
         )
+
+    def marked(self, tx_gains_db: Mapping[int, float]) -> RoundNow:
+        """With gains of devices that have noted when the beacon comes."""
+        return replace(self, tx_gains_db={**self.tx_gains_db, **tx_gains_db})
 
     def without(self, device: int) -> RoundNow:
         """With a device less in this call."""

@@ -113,7 +113,9 @@ class Turn:
             return gains
         names = [self.brief.devices[number] for number in now.slots]
         levels = levels_db(heard.powers)
-        after = gains.after(names, levels, heard.snr_db, heard.equalisers.shape[1])
+        applied = {self.brief.devices[i]: gain for i, gain in now.tx_gains_db.items()}
+        carriers = heard.equalisers.shape[1]
+        after = gains.after(names, levels, heard.snr_db, carriers, applied)
         for name in after.at_limit_db.keys() - gains.at_limit_db.keys():
             self.blame(name, "gain at its limit")
         return after

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,11 +14,12 @@ import numpy.typing as npt
 from calibration.power.loop import GainLoop, Level, LoopState
 from calibration.power.plan import GainPlan
 from fl_core.errors import InputError
+from testbed.bench import Arrays
 from testbed.config import ExperimentConfig
 
 RealArray = npt.NDArray[np.float64]
 
-ARRAY = "tx_gains"  # of a checkpoint
+ROWS, PLAN = "tx_gains", "gain_plan"  # arrays of a checkpoint
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,12 @@ class HeldGains:
         return next(one.rx_gain_db for one in self.loop.plan.devices if one.name == name)
 
     def after(
-        self, names: Sequence[str], levels_db: RealArray, snr_db: RealArray, carriers: int
+        self,
+        names: Sequence[str],
+        levels_db: RealArray,
+        snr_db: RealArray,
+        carriers: int,
+        applied_db: Mapping[str, float],
     ) -> HeldGains:
         """After a round.
 
@@ -62,11 +69,12 @@ class HeldGains:
                 that was not heard.
             snr_db: of their pilots, float64 [r].
             carriers: of a pilot, K.
+            applied_db: transmit gains as the radios made them, by name: they have steps.
         """
         if not self.holds:
             return self
         levels = {
-            name: Level(float(level_db), _variance_db2(float(snr), carriers))
+            name: Level(float(level_db), _variance_db2(float(snr), carriers), applied_db.get(name))
             for name, level_db, snr in zip(names, levels_db, snr_db, strict=True)
             if level_db > -math.inf
         }
@@ -74,18 +82,35 @@ class HeldGains:
         kept = {n: off for n, off in self.at_limit_db.items() if n not in levels}
         return replace(self, state=state, at_limit_db={**kept, **turns.at_limit_db})
 
-    def saved(self) -> RealArray:
-        """For a checkpoint, float64 [devices, numbers of `Followed`] in the order of the plan."""
-        return np.array([self.state[one.name] for one in self.loop.plan.devices], np.float64)
+    def saved(self) -> Arrays:
+        """For a checkpoint: numbers of `Followed` by device, in the order of the plan, and that."""
+        rows = [self.state[one.name] for one in self.loop.plan.devices]
+        return {ROWS: np.array(rows, np.float64), PLAN: np.array(self._plan_sha256)}
 
-    def restored(self, rows: npt.NDArray[Any]) -> HeldGains:
-        """As a checkpoint has it; InputError where that is of another bench."""
+    def restored(self, load: Callable[[str], npt.NDArray[Any]]) -> HeldGains:
+        """As a checkpoint has it, or as planned where that was by another plan.
+
+        What was learnt of a path counts from the target of its plan.
+
+        Args:
+            load: arrays by name; InputError where there is none.
+
+        Raises:
+            InputError: it has no gains, or they are none.
+        """
+        if str(load(PLAN)) != self._plan_sha256:
+            return self
+        rows = load(ROWS)
         names = [one.name for one in self.loop.plan.devices]
         try:
             state = self.loop.restore(dict(zip(names, rows.tolist(), strict=True)))
         except (ValueError, TypeError) as error:
             raise InputError(f"the gains of the checkpoint do not fit: {error}") from error
         return replace(self, state=state)
+
+    @property
+    def _plan_sha256(self) -> str:
+        return hashlib.sha256(repr(self.loop.plan).encode()).hexdigest()
 
     def figures(self, names: Mapping[str, str]) -> dict[str, float]:
         """Gains for the run folder, dB, by what to call each device there.

@@ -18,7 +18,7 @@ from fl_core.uplink import Figure
 from radio.api import IQ, Radio
 from testbed.bench import Arrays
 from testbed.on_air.device import Device
-from testbed.on_air.held_gains import ARRAY, HeldGains
+from testbed.on_air.held_gains import HeldGains
 from testbed.on_air.link import ComplexArray, Link
 from testbed.on_air.receiver import (
     Heard,
@@ -175,12 +175,12 @@ class IQUplink:
 
     def saved(self) -> Arrays:
         """The gains, for a checkpoint."""
-        return {} if self.gains is None else {ARRAY: self.gains.saved()}
+        return {} if self.gains is None else self.gains.saved()
 
     def restore(self, load: Callable[[str], npt.NDArray[Any]]) -> None:
         """The gains of a checkpoint, from the arrays that `load` finds by name."""
         if self.gains is not None:
-            self.gains = self.gains.restored(load(ARRAY))
+            self.gains = self.gains.restored(load)
 
     def _plan(self, num_devices: int) -> tuple[Timeline, ...]:
         """The legs of a round of so many devices; kept, with the sequences they hold."""
@@ -233,7 +233,13 @@ class IQUplink:
         sounding, carriers = now.sounding, now.sounding.channels.shape[1]
         figures = {"tx_gains_db": self.gains.figures(names)}
         levels = levels_db(sounding.powers)
-        self.gains = self.gains.after(list(names.values()), levels, sounding.snr_db, carriers)
+        applied = {
+            name: self._devices(int(device)).settings.tx_gain_db
+            for device, name in zip(now.devices, names.values(), strict=True)
+        }
+        self.gains = self.gains.after(
+            list(names.values()), levels, sounding.snr_db, carriers, applied
+        )
         return figures
 
     def _send(self, now: RoundOnAir, symbols: ComplexArray) -> Superposition:

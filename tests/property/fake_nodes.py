@@ -169,7 +169,7 @@ class FakeDevice:
         if isinstance(told, Mark):
             assert self.number in told.devices
             self.mark, self.beacons, self.epoch = told, len(air.beacons), None
-            return device.Done(call, (Marked(call),))
+            return device.Done(call, (Marked(call, 0.0),))
         assert self.mark is not None
         assert self.mark.call == call
         match told:

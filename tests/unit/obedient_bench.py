@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from stepping import CODE, CONFIG, DIM, RUN, Stepped
@@ -24,6 +24,7 @@ from testbed.nodes.coordinator_messages import (
     Send,
     SendBeacon,
     SendSync,
+    SetGains,
     Sound,
 )
 from testbed.nodes.coordinator_state import Commit, Committed, CoordinatorState, Pace, Paced, Tell
@@ -116,6 +117,7 @@ class Led(Stepped):
         state = CoordinatorState.begin(self.brief, params, first_round, last, 0, gains)
         super().__init__(coordinator.step, state)
         self.odd, self.told, self.commits, self.paces = {}, [], [], 0
+        self.tx_gains_db = {}
 
     def go(self, *events):
         """Events, and all that follows from them; what was told meanwhile."""
@@ -148,9 +150,13 @@ class Led(Stepped):
         match action:
             case Tell(name, body, run, round_index):
                 self.told.append(action)
+                if isinstance(body, SetGains):
+                    self.tx_gains_db[name] = body.tx_gain_db
                 answer = self.odd.get((name, type(body)), obey)
                 if callable(answer):
                     answer = answer(body)
+                if isinstance(answer, Marked):
+                    answer = replace(answer, tx_gain_db=self.tx_gains_db.get(name, 0.0))
                 if answer is not None:
                     return Message(run, round_index, name, 0, answer)
             case Pace():
@@ -170,7 +176,7 @@ def obey(body):
         case Begin(call=call):
             return Begun(call, 0, 7)
         case Mark(call=call):
-            return Marked(call)
+            return Marked(call, 0.0)
         case SendBeacon(call):
             return Sent(call, "beacon", 0, 0)
         case SendSync(call, index):

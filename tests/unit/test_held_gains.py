@@ -17,7 +17,7 @@ from testbed.config import ExperimentConfig
 from testbed.nodes.coordinator_messages import HearSoundings, Mark, SetGains
 from testbed.nodes.coordinator_node import CoordinatorNode, first_state
 from testbed.nodes.coordinator_state import Committed
-from testbed.on_air.held_gains import HeldGains, power_variance
+from testbed.on_air.held_gains import ROWS, HeldGains, power_variance
 from testbed.run_folder import RunFolder
 
 
@@ -65,14 +65,14 @@ def test_a_device_that_is_too_strong_is_turned_down_in_the_next_round():
     bench.gathered()
     assert gains_told(bench.told)["d0"] == -20.0
     assert -32.0 <= gains_told(bench.told)["d1"] < -30.2
-    saved = bench.commits[0].gains.saved()
+    saved = bench.commits[0].gains.saved()[ROWS]
     assert saved[:, -1].tolist() == list(gains_told(bench.told).values())
 
 
 def test_gains_stay_where_they_are_not_held():
     bench = led(holds=False)
     bench.gathered()
-    assert set(bench.state.gains.saved()[:, -1]) == {-20.0, -30.0}
+    assert set(bench.state.gains.saved()[ROWS][:, -1]) == {-20.0, -30.0}
 
 
 def test_nobody_is_told_a_gain_without_a_plan():
@@ -84,19 +84,35 @@ def test_nobody_is_told_a_gain_without_a_plan():
 
 def test_a_round_nobody_was_sounded_in_leaves_the_gains():
     gains = held(d0=-20.0, d1=-30.0)
-    after = gains.after(["d0", "d1"], np.full(2, -np.inf), np.full(2, -200.0), 200)
-    assert after.saved().tolist() == gains.saved().tolist()
+    after = gains.after(["d0", "d1"], np.full(2, -np.inf), np.full(2, -200.0), 200, {})
+    assert after == gains
 
 
 def test_they_go_on_from_a_checkpoint_of_the_same_bench():
     gains = held(d0=-20.0, d1=-30.0)
     for _ in range(3):
-        gains = gains.after(["d0", "d1"], np.array([1.5, -0.9]), np.full(2, 20.0), 200)
-    again = held(d0=-20.0, d1=-30.0).restored(gains.saved())
-    assert again == gains
-    for wrong in (gains.saved()[:1], np.zeros((2, 2)), np.full((2, 3), np.nan), np.zeros(3)):
+        gains = gains.after(["d0", "d1"], np.array([1.5, -0.9]), np.full(2, 20.0), 200, {})
+    saved = gains.saved()
+    assert held(d0=-20.0, d1=-30.0).restored(saved.__getitem__) == gains
+    rows = saved[ROWS]
+    for wrong in (rows[:1], np.zeros((2, 2)), np.full((2, 4), np.nan), np.zeros(3)):
         with pytest.raises(InputError, match="gains of the checkpoint do not fit"):
-            gains.restored(wrong)
+            gains.restored({**saved, ROWS: wrong}.__getitem__)
+
+
+def test_what_another_plan_had_learnt_is_forgotten():
+    """A path counts from the target of its plan; one that was planned anew knows better."""
+    old, new = held(d0=-20.0, d1=-30.0), held(d0=-10.0, d1=-20.0)
+    for _ in range(3):
+        old = old.after(["d0", "d1"], np.array([1.5, -0.9]), np.full(2, 20.0), 200, {})
+    assert new.restored(old.saved().__getitem__) == new
+
+
+def test_a_radio_with_coarse_steps_is_turned_by_what_it_makes_of_its_gain():
+    gains = held(d0=-20.0, d1=-30.0)
+    after = gains.after(["d0"], np.array([0.0]), np.full(1, 30.0), 200, {"d0": -20.4})
+    assert after.tx_gain_db("d0") == -20.4
+    assert after.state["d0"].path_db == pytest.approx(20.4, abs=0.05)
 
 
 @pytest.mark.parametrize(
@@ -129,5 +145,5 @@ def test_a_coordinator_that_is_started_again_goes_on_with_the_gains_of_its_last_
     assert last_applied.tolist() == commit.last_applied.tolist()
     (folder.path / "checkpoint.npz").unlink()
     folder.save(RoundState(commit.params, {}, 1, 0), last_applied=commit.last_applied)
-    with pytest.raises(InputError, match="holds no tx_gains"):
+    with pytest.raises(InputError, match="holds no gain_plan"):
         first_state(experiment, folder, held(d0=-20.0, d1=-30.0), resume=True)

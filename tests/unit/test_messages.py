@@ -16,7 +16,7 @@ from testbed.nodes.rules import Array, Choice, Flag, MessageError, Real, Whole, 
 SAID_BY_DEVICES = {
     "Hello": {"code": "hash", "config": "hash", "committed": "int", "turnaround_s": "float"},
     "Ready": {"energy": "float", "loss": "float"},
-    "Marked": {"call": "int"},
+    "Marked": {"call": "int", "tx_gain_db": "float"},
     "Heard": {"call": "int", "what": "word", "index": "int", "heard": "bool"},
     "Armed": {"call": "int", "what": "word", "index": "int"},
     "Trouble": {"call": "int"},
