@@ -169,7 +169,7 @@ def said(count: int, bench: Path, settings: list[str]) -> tuple[str, ...]:
     for ask in told:
         match ask:
             case Mark():
-                answers.append(Marked(0))
+                answers.append(Marked(0, 0.0))
             case Listen(what=what, index=index):
                 answers.append(Heard(0, what, index, heard=True))
             case Sound():

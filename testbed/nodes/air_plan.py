@@ -6,7 +6,6 @@ Nothing of it is sent: each node has the bench file, and the experiment comes wi
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from radio.api import Radio, RadioSettings
 from testbed.bench_config import BenchConfig
 from testbed.config import ExperimentConfig
 from testbed.experiment import Experiment
-from testbed.on_air.calibrated import calibrated, gain_plan
+from testbed.on_air.calibrated import calibrated_today, gain_plan
 from testbed.on_air.held_gains import HeldGains
 from testbed.on_air.link import Link
 from testbed.on_air.timeline import Timeline
@@ -131,7 +130,7 @@ class AirPlan:
             self.gains.require_radios(receiver, {device: serial} if device else {})
         if self.profiles is None:
             return radio
-        return calibrated(radio, self.profiles, settings, datetime.now(UTC))
+        return calibrated_today(radio, self.profiles, settings)
 
     def legs(self, num_devices: int) -> tuple[Timeline, ...]:
         """The legs of a round of so many devices."""

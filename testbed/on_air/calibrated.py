@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
@@ -61,6 +61,11 @@ def hashes(folder: Path) -> dict[str, str]:
         except OSError as error:
             raise RadioError(f"{path}: cannot be read: {error.strerror}") from error
     return found
+
+
+def calibrated_today(radio: Radio, folder: Path, settings: RadioSettings) -> Radio:
+    """The same by this machine's date: how old profiles are is all that rounds ask it for."""
+    return calibrated(radio, folder, settings, datetime.now(UTC))
 
 
 def gain_plan(folder: Path, devices: tuple[str, ...], backoff_db: float) -> GainPlan:

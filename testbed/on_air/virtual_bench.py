@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from copy import copy
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -33,7 +32,7 @@ from testbed.bench import Bench
 from testbed.calibrating.campaign import calibrate
 from testbed.calibrating.lineup import Lineup
 from testbed.config import ExperimentConfig
-from testbed.on_air.calibrated import PLAN, calibrated, gain_plan, hashes
+from testbed.on_air.calibrated import PLAN, calibrated_today, gain_plan, hashes
 from testbed.on_air.held_gains import HeldGains
 from testbed.on_air.levels import Levels
 from testbed.on_air.link import Link
@@ -179,7 +178,7 @@ class VirtualBench:
                 device.configure(self._settings)
                 if plan is None:
                     return device
-                return calibrated(device, folder / CALIBRATION, self._settings, datetime.now(UTC))
+                return calibrated_today(device, folder / CALIBRATION, self._settings)
 
             devices: dict[int, Radio] = {}
 
