@@ -72,7 +72,7 @@ class RadioUri:
         """RadioError where an option is given that is not `known`; it names the nearest."""
         for name in self.options:
             if name not in known:
-                raise RadioError(f"{self} has no option {name!r}; {_choices(name, known)}")
+                raise RadioError(f"{self} has no option {name!r}; {choices(name, known)}")
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def driver_of(uri: RadioUri) -> Driver:
     """The driver of the URI's scheme; RadioError where there is none."""
     driver = DRIVERS.get(uri.scheme)
     if driver is None:
-        raise RadioError(f"no radio has the scheme {uri.scheme!r}; {_choices(uri.scheme, DRIVERS)}")
+        raise RadioError(f"no radio has the scheme {uri.scheme!r}; {choices(uri.scheme, DRIVERS)}")
     return driver
 
 
@@ -156,7 +156,7 @@ def open_radio(uri: str, limits: Limits | None = None) -> Radio:
     return radio if limits is None else LimitedRadio(radio, limits)
 
 
-def _choices(name: str, known: Iterable[str]) -> str:
+def choices(name: str, known: Iterable[str]) -> str:
     """'did you mean X? There are X, Y' for a message."""
     names = sorted(known)
     if not names:
