@@ -83,6 +83,7 @@ class Flowgraph:
         self._lines: deque[str] = deque(maxlen=LINES)
         self._heard = b""
         self._is_over = False
+        self._lock = threading.Lock()  # several threads may ask whether it runs
         self._control, theirs = socket.socketpair()
         try:
             with theirs:
@@ -105,10 +106,6 @@ class Flowgraph:
         """Of its process."""
         return self._process.pid
 
-    def fileno(self) -> int:
-        """Readable when it ends, or says something: for whoever waits for its samples."""
-        return self._control.fileno()
-
     def set(self, **values: object) -> None:
         """Set parameters while it runs.
 
@@ -123,8 +120,9 @@ class Flowgraph:
                     f"flowgraph {self.name}: {name} is chosen when it starts; start it again"
                 )
         self.require_running()
-        self._control.sendall(json.dumps({"values": checked}).encode() + b"\n")
-        answer = self._await(("set", "refused"), ANSWER_S)
+        with self._lock:
+            self._control.sendall(json.dumps({"values": checked}).encode() + b"\n")
+            answer = self._await(("set", "refused"), ANSWER_S)
         if answer["kind"] == "refused":
             told = ", ".join(f"{name} = {value!r}" for name, value in checked.items())
             raise RadioError(f"flowgraph {self.name} refuses {told}: {answer['why']}")
@@ -132,8 +130,9 @@ class Flowgraph:
 
     def require_running(self) -> None:
         """RadioError with the reason where it has ended or was killed."""
-        while select.select([self._control], [], [], 0)[0]:
-            self._message(0.0)
+        with self._lock:
+            while select.select([self._control], [], [], 0)[0]:
+                self._message(0.0)
 
     @property
     def is_over(self) -> bool:
@@ -144,7 +143,7 @@ class Flowgraph:
         """Stop it: told, then terminated, then killed. Stopping twice is fine."""
         self._control.close()  # which tells it
         process = getattr(self, "_process", None)
-        if process is not None and process.returncode is None:
+        if process is not None and process.poll() is None:
             process.send_signal(signal.SIGTERM)
             try:
                 process.wait(END_S)
@@ -158,8 +157,8 @@ class Flowgraph:
     def wait(self, poll_s: float = 0.2) -> None:
         """Return when its sources are at their end; RadioError where it ends otherwise."""
         while not self._is_over:
-            if select.select([self._control], [], [], poll_s)[0]:
-                self._message(0.0)
+            select.select([self._control], [], [], poll_s)
+            self.require_running()
 
     def __enter__(self) -> Self:
         return self

@@ -123,6 +123,7 @@ PYADI = Needs("adi", "pip install 'pyadi-iio==0.0.21' 'pylibiio>=0.25,<1', and a
 
 DRIVERS: dict[str, Driver] = {
     "file": Driver("radio.drivers.file", "open_file"),
+    "gnuradio": Driver("flowgraphs.zmq_radio", "open_flowgraph", PYZMQ),
     "loopback": Driver("radio.drivers.loopback", "open_loopback"),
     "pluto": Driver("radio.drivers.pluto", "open_pluto", PYADI, "radio.drivers.pluto_finder"),
     "sim": Driver("sim_fallback.sim_radio", "open_sim"),
