@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from flowgraphs import interpreter
@@ -52,10 +53,16 @@ class Program:
 
 def gnu_radio(environ: Mapping[str, str]) -> Interpreter:
     """The interpreter that has GNU Radio; RadioError with the line that installs it."""
-    found = interpreter.find(environ)
+    found = _found(environ.get(interpreter.VARIABLE, ""))
     if found.missing:
         raise RadioError(f"GNU Radio is not there ({found.python}: {found.missing}): {INSTALL}")
     return found
+
+
+@cache
+def _found(named: str) -> Interpreter:
+    """Asked once: it starts a process."""
+    return interpreter.find({interpreter.VARIABLE: named})
 
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 import zmq
@@ -27,9 +28,9 @@ MESSAGE = 1 << 16  # samples
 SAMPLE = np.dtype(np.complex64)
 
 
-def addresses(parameters: Iterable[str]) -> dict[str, str]:
-    """Addresses for a flowgraph with these parameters, in the folder that is its own."""
-    return {each: f"ipc://{{folder}}/{each}" for each in (FROM_HOST, TO_HOST) if each in parameters}
+def addresses(parameters: Iterable[str], folder: Path) -> dict[str, str]:
+    """Addresses in a folder for a flowgraph with these parameters."""
+    return {each: f"ipc://{folder}/{each}" for each in (FROM_HOST, TO_HOST) if each in parameters}
 
 
 class Bursts:
@@ -70,18 +71,26 @@ class Bursts:
 class Entrance:
     """Where samples go into a flowgraph. One thread uses it."""
 
-    def __init__(self, graph: Flowgraph, context: zmq.Context[zmq.Socket[bytes]]) -> None:
-        """Bind where this flowgraph pulls from."""
-        self._graph, self._count = graph, 0
+    def __init__(self, address: str, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+        """Bind where a flowgraph will pull from: one that is there first tries only now and then.
+
+        Raises:
+            RadioError: the address is taken, or none.
+        """
+        self._graph: Flowgraph | None = None
+        self._count = 0
         self._socket = context.socket(zmq.PUSH)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.SNDHWM, MOST_WAITING)
-        address = str(graph.values[FROM_HOST])
         try:
             self._socket.bind(address)
         except zmq.ZMQError as error:
             self._socket.close()
-            raise RadioError(f"flowgraph {graph.name}: {address} is taken: {error}") from error
+            raise RadioError(f"no samples can be offered at {address}: {error}") from error
+
+    def lead_to(self, graph: Flowgraph) -> None:
+        """It is this flowgraph that pulls here."""
+        self._graph = graph
 
     def takes(self) -> bool:
         """Whether `push` would not wait; the first one waits for the connection alone."""
@@ -91,7 +100,8 @@ class Entrance:
         """Wait a moment until samples are taken; RadioError where the flowgraph has ended."""
         if self._socket.poll(LOOK_MS, zmq.POLLOUT):
             return True
-        self._graph.require_running()
+        if self._graph is not None:
+            self._graph.require_running()
         return False
 
     def push(self, iq: IQ, tags: Sequence[Tag]) -> None:

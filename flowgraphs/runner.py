@@ -57,6 +57,7 @@ class Flowgraph:
         grc: GrcFile | str,
         values: Mapping[str, object],
         environ: Mapping[str, str] = os.environ,
+        folder: Path | None = None,
         patience_s: float = START_S,
     ) -> None:
         """Compile it where that was not done before, start it, and wait until it is ready.
@@ -65,6 +66,7 @@ class Flowgraph:
             grc: the flowgraph, or its name or path.
             values: of parameters; ``{folder}`` in texts stands for `folder`.
             environ: of the process; says which interpreter, too.
+            folder: to be its own; None makes one.
             patience_s: until it is ready.
 
         Raises:
@@ -75,7 +77,7 @@ class Flowgraph:
         self.name = grc.name
         checked = grc.checked(values)
         self.program: Program = compiled(grc, checked, environ)
-        self.folder = Path(tempfile.mkdtemp(prefix="airmeta-flowgraph-"))
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="airmeta-flowgraph-"))
         self.values: dict[str, Value] = {
             name: value.format(folder=self.folder) if isinstance(value, str) else value
             for name, value in checked.items()

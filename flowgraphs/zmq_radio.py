@@ -16,6 +16,8 @@ import os
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import zmq
 
@@ -197,11 +199,15 @@ class FlowgraphRadio(Radio):
             entrance = exit_ = None
             for file, values in zip(self._files, self._values, strict=True):
                 settings = {n: v for n, v in asdict(self._settings).items() if n in file.parameters}
-                told = {**values, **settings, **addresses(file.parameters)}
-                graph = stack.enter_context(Flowgraph(file, told, self._environ))
+                folder = Path(stack.enter_context(TemporaryDirectory(ignore_cleanup_errors=True)))
+                places = addresses(file.parameters, folder)
+                if FROM_HOST in places:
+                    entrance = Entrance(places[FROM_HOST], context)
+                told = {**values, **settings, **places}
+                graph = stack.enter_context(Flowgraph(file, told, self._environ, folder))
                 self._graphs.append(graph)
-                if FROM_HOST in file.parameters:
-                    entrance = Entrance(graph, context)
+                if entrance is not None and FROM_HOST in places:
+                    entrance.lead_to(graph)
                 if TO_HOST in file.parameters:
                     exit_ = Exit(graph, context)
             self._flow: Stepped | Live
