@@ -9,6 +9,7 @@ such a choice is made before it compiles: a radio that is not chosen is never lo
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from radio.registry import choices
 
 SUFFIX = ".grc"
 HERE = Path(__file__).parent
+# Sinks of streams bind, in GNU Radio 3.10.
+_BINDS = re.compile(r"zeromq_(push|pub|rep)_sink")
 Value = str | int | float | complex
 
 
@@ -107,6 +110,16 @@ class GrcFile:
     @property
     def _blocks(self) -> list[dict[str, Any]]:
         return list(self._content["blocks"])
+
+    @property
+    def bound(self) -> list[Parameter]:
+        """Parameters that are addresses to which a ZMQ block of it binds."""
+        names = [
+            str(block["parameters"]["address"])
+            for block in self._blocks
+            if _BINDS.fullmatch(str(block["id"]))
+        ]
+        return [self.parameters[name] for name in names if name in self.parameters]
 
     def checked(self, given: Mapping[str, object]) -> dict[str, Value]:
         """What is given as values of parameters; RadioError names what is wrong, and the nearest.

@@ -82,12 +82,14 @@ class Flowgraph:
             name: value.format(folder=self.folder) if isinstance(value, str) else value
             for name, value in checked.items()
         }
+        self._bound = [str(self.values.get(each.name, each.default)) for each in grc.bound]
         self._lines: deque[str] = deque(maxlen=LINES)
         self._heard = b""
         self._is_over = False
         self._lock = threading.Lock()  # several threads may ask whether it runs
         self._control, theirs = socket.socketpair()
         try:
+            self._require_free()
             with theirs:
                 self._process = self._spawn(theirs, environ)
             self._reader = threading.Thread(target=self._read_log, daemon=True)
@@ -155,12 +157,22 @@ class Flowgraph:
                 process.wait()
             self._reader.join(END_S)
         shutil.rmtree(self.folder, ignore_errors=True)
+        for address in self._bound:
+            if (path := socket_file(address)) and not is_served(path):
+                path.unlink(missing_ok=True)  # which one that was killed has left
 
-    def wait(self, poll_s: float = 0.2) -> None:
-        """Return when its sources are at their end; RadioError where it ends otherwise."""
-        while not self._is_over:
-            select.select([self._control], [], [], poll_s)
+    def wait(self, seconds: float) -> bool:
+        """Wait so long, or until its sources are at their end: whether they are.
+
+        Raises:
+            RadioError: it failed or was killed, and why.
+        """
+        until_s = time.monotonic() + seconds
+        self.require_running()
+        while not self._is_over and (left_s := until_s - time.monotonic()) > 0:
+            select.select([self._control], [], [], left_s)
             self.require_running()
+        return self._is_over
 
     def __enter__(self) -> Self:
         return self
@@ -199,6 +211,12 @@ class Flowgraph:
             errors="replace",
             start_new_session=True,  # a Ctrl-C is for whoever started it
         )
+
+    def _require_free(self) -> None:
+        """Of socket files ZMQ takes those of others, who then hear nothing any more."""
+        for address in self._bound:
+            if (path := socket_file(address)) and is_served(path):
+                raise RadioError(f"flowgraph {self.name}: {address} is taken; choose another one")
 
     def _read_log(self) -> None:
         if self._process.stdout is not None:
@@ -259,3 +277,15 @@ def _error(said: list[str]) -> str:
         return said[-1] if said else ""
     ends = [i for i in range(last + 1, len(said)) if not said[i].startswith(" ")]
     return " ".join(" ".join(said[ends[0] if ends else last :]).split())
+
+
+def socket_file(address: str) -> Path | None:
+    """The file that binding to an address makes, if it makes one."""
+    path = address.removeprefix("ipc://")
+    return Path(path) if path != address and not path.startswith("@") else None
+
+
+def is_served(path: Path) -> bool:
+    """Whether somebody listens at this socket file."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
