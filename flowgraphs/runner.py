@@ -89,8 +89,8 @@ class Flowgraph:
         self._lock = threading.Lock()  # several threads may ask whether it runs
         self._control, theirs = socket.socketpair()
         try:
-            self._require_free()
             with theirs:
+                self._require_free()
                 self._process = self._spawn(theirs, environ)
             self._reader = threading.Thread(target=self._read_log, daemon=True)
             self._reader.start()
