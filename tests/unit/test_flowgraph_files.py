@@ -124,7 +124,7 @@ def test_gnu_radio_that_is_absent_is_named_with_the_line_that_installs_it(tmp_pa
     without.write_text("#!/bin/sh\necho 'ModuleNotFoundError: no gnuradio' >&2\nexit 1\n")
     without.chmod(0o755)
     environ = {**os.environ, "GR_PYTHON": str(without)}
-    with pytest.raises(RadioError, match="no gnuradio.*apt install .*gnuradio.*GR_PYTHON"):
+    with pytest.raises(RadioError, match=r"no gnuradio.*apt install .*gnuradio.*GR_PYTHON"):
         Flowgraph("loop", {}, environ)
 
 
