@@ -14,11 +14,16 @@ from dataclasses import replace
 from flowgraphs.links import Bursts, Entrance, Exit
 from flowgraphs.tags import Tag
 from radio.api import IQ, Capture, RadioError, require_future
+from radio.probe import PROBE, place_of_probe, probe
 from radio.streaming import HeardStream
 
 BUFFER = 8192  # samples that go in at once
 HISTORY_S = 1.0  # of what was received that may still be asked for
-END_S = 2.0
+END_S = 2.0  # in which they end
+START_S = 10.0  # in which samples begin to come
+SETTLE_S = 0.3  # in which a radio does what a message told it
+AHEAD = 24  # transfers that wait on their way to what sends them, at most
+FILLED, STARTING = 8, 64  # transfers that were taken when it sends; received until then, at most
 MOST_TAGS = 10_000  # that are kept for nobody
 TIME = "rx_time"  # tag of the first sample, and of the one after a gap
 
@@ -37,6 +42,7 @@ class Live:
         entrance: Entrance | None,
         exit_: Exit | None,
         clock: int,
+        loop: Callable[[bool], None] | None = None,
     ) -> None:
         """Let them flow, from what the clock shows now.
 
@@ -46,6 +52,10 @@ class Live:
             entrance: where samples go in, if they do.
             exit_: where they come out, if they do.
             clock: what it shows now.
+            loop: lets the radio hear what it sends, or no longer; None where it cannot.
+
+        Raises:
+            RadioError: samples do not flow, or a radio that hears itself does not.
         """
         self._name, self._clock = name, clock
         self._entrance, self._exit = entrance, exit_
@@ -64,8 +74,16 @@ class Live:
             threading.Thread(target=self._run, args=(loop,), name=name, daemon=True)
             for loop in loops
         ]
+        self._lag = 0
         for thread in self._threads:
             thread.start()
+        if entrance is not None and exit_ is not None and loop is not None:
+            try:
+                self._lag = self._measure(loop)
+            except BaseException:
+                self.close()
+                raise
+        self._last_end = self._heard.end
 
     def now(self) -> int:
         """The end of what came out, or of what went in where nothing comes out."""
@@ -74,7 +92,8 @@ class Live:
     def send(self, iq: IQ, at: int | None) -> int:
         """Put a burst on the stream; its first sample on the clock."""
         self._require_whole()
-        return self._clock + self._bursts.post(iq, None if at is None else at - self._clock)
+        shift = self._clock + self._lag
+        return self._bursts.post(iq, None if at is None else at - shift) + shift
 
     def receive(self, n: int, at: int | None, patience_s: float) -> Capture:
         """Capture from where the last one ended, or from `at`, as far back as it is kept."""
@@ -99,6 +118,25 @@ class Live:
         self._bursts.clear()
         for thread in self._threads:
             thread.join(END_S)
+
+    def _measure(self, loop: Callable[[bool], None]) -> int:
+        """How much later a sample comes out than it went in, by the two counts."""
+        for _ in range(STARTING):
+            if self._bursts.position >= FILLED * BUFFER:
+                break
+            self._heard.read(self._heard.end, BUFFER, START_S)
+        try:
+            loop(True)
+            self._stopping.wait(SETTLE_S)
+            first = self._heard.end
+            place = self._bursts.post(probe(), None)
+            heard = self._heard.read(first, AHEAD * BUFFER + PROBE, START_S)
+        finally:
+            loop(False)
+        found = place_of_probe(heard)
+        if found is None:
+            raise RadioError(f"{self._name} does not hear itself in its digital loopback")
+        return first + found - place
 
     def _require_whole(self) -> None:
         if self._heard.fault is not None:

@@ -13,9 +13,10 @@ their count is the clock. Where nothing has, as in a loop, time passes as sample
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,7 +25,7 @@ import zmq
 from flowgraphs.ends import ENDS, NOTHING, has_pace
 from flowgraphs.grc_file import GrcFile, Value
 from flowgraphs.links import FROM_HOST, TO_HOST, Entrance, Exit, addresses
-from flowgraphs.live import BUFFER, Live
+from flowgraphs.live import AHEAD, BUFFER, Live
 from flowgraphs.runner import Flowgraph
 from flowgraphs.stepped import Stepped
 from flowgraphs.tags import Tag
@@ -46,7 +47,7 @@ from radio.registry import RadioUri, choices
 
 MAX_BURST = 1 << 24
 TIMEOUT_S = 5.0
-AHEAD = 24  # transfers that wait on their way to what sends them, at most
+LOOP = "digital_loopback"
 SETTINGS = asdict(RadioSettings())
 
 
@@ -197,7 +198,9 @@ class FlowgraphRadio(Radio):
             context = stack.enter_context(_Context())
             self._graphs = []
             entrance = exit_ = None
-            for file, values in zip(self._files, self._values, strict=True):
+            # What sends starts last: a receiver that loads its filter turns a PlutoSDR up.
+            both = zip(self._files, self._values, strict=True)
+            for file, values in sorted(both, key=lambda each: FROM_HOST in each[0].parameters):
                 settings = {n: v for n, v in asdict(self._settings).items() if n in file.parameters}
                 folder = Path(stack.enter_context(TemporaryDirectory(ignore_cleanup_errors=True)))
                 places = addresses(file.parameters, folder)
@@ -210,18 +213,37 @@ class FlowgraphRadio(Radio):
                     entrance.lead_to(graph)
                 if TO_HOST in file.parameters:
                     exit_ = Exit(graph, context)
+                if self._end.retunes and "tx_gain_db" in file.parameters:
+                    stack.callback(_mute, graph, self._end.tx_gain_db.low)
             self._flow: Stepped | Live
             if self._has_pace or exit_ is None:
                 rate = self._settings.sample_rate_hz
-                self._flow = Live(self._name, rate, entrance, exit_, self._clock)
+                self._flow = Live(self._name, rate, entrance, exit_, self._clock, self._loop())
             else:
                 self._flow = Stepped(entrance, exit_)
             stack.callback(self._flow.close)
             self._running = stack.pop_all()
 
+    def _loop(self) -> Callable[[bool], None] | None:
+        """Lets the radio that sends hear itself, where the flowgraph can do that."""
+        for graph in self._graphs:
+            if LOOP in graph.program.grc.parameters and "pluto" in graph.program.chosen.values():
+                return partial(_set_loop, graph)
+        return None
+
     def _require_open(self) -> None:
         if not self._is_open:
             raise RadioError(f"flowgraph {self._name} is closed; open it again")
+
+
+def _set_loop(graph: Flowgraph, on: bool) -> None:
+    graph.set(**{LOOP: int(on)})
+
+
+def _mute(graph: Flowgraph, gain_db: float) -> None:
+    """Before it stops; with one that has gone, so has what it sent."""
+    with suppress(RadioError):
+        graph.set(tx_gain_db=gain_db)
 
 
 class _Context(zmq.Context[zmq.Socket[bytes]]):
