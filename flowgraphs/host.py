@@ -68,6 +68,7 @@ def main() -> None:
             for message in control.asked():
                 _set(graph, message["values"], control)
         finally:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is what happens
             _stop(module, graph)
         code = 0
     except SystemExit as error:  # as a snippet says what is wrong

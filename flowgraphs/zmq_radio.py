@@ -84,6 +84,10 @@ class FlowgraphRadio(Radio):
         self._has_pace = any(
             has_pace(file.enabled(each).values()) for file, each in zip(files, chosen, strict=True)
         )
+        # Two counts are one clock where the delay between them can be measured.
+        self._keeps_times = (
+            not self._has_pace or len(files) == 1 or set(self._chosen.values()) == {"pluto"}
+        )
         self._clock, self._is_open = 0, True
         self._settings = RadioSettings(
             **{name: self._initial(name, default) for name, default in SETTINGS.items()}
@@ -100,7 +104,7 @@ class FlowgraphRadio(Radio):
         return RadioCaps(
             name=f"flowgraph {self._name}",
             can_transmit=self._can_transmit,
-            timed=True,
+            timed=self._keeps_times,
             full_duplex=True,
             bits=end.bits,
             carrier_hz=end.carrier_hz,
