@@ -79,7 +79,7 @@ class Flowgraph:
         self.program: Program = compiled(grc, checked, environ)
         self.folder = folder or Path(tempfile.mkdtemp(prefix="airmeta-flowgraph-"))
         self.values: dict[str, Value] = {
-            name: value.format(folder=self.folder) if isinstance(value, str) else value
+            name: value.replace("{folder}", str(self.folder)) if isinstance(value, str) else value
             for name, value in checked.items()
         }
         self._bound = [str(self.values.get(each.name, each.default)) for each in grc.bound]

@@ -84,8 +84,9 @@ def test_the_virtual_bench():
     }  # fmt: skip
 
 
-def test_the_bench_of_virtual_plutos():
-    found = read("virtual-plutos").config
+@pytest.mark.parametrize("name", ["virtual-plutos", "gnuradio-plutos"])
+def test_the_bench_of_virtual_plutos(name):
+    found = read(name).config
     plutos = found.virtual_plutos()
     assert plutos["rx"] == "127.0.0.2"
     assert plutos["d9"] == "127.0.1.9"
