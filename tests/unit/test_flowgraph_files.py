@@ -32,7 +32,7 @@ def test_every_flowgraph_says_what_it_is(name):
     ("name", "choice", "option", "there"),
     [
         ("device_tx", "sink", "null", {"sink_null_pace", "sink_null"}),
-        ("device_tx", "sink", "pluto", {"sink_pluto"}),
+        ("device_tx", "sink", "pluto", {"sink_pluto", "sink_pluto_loop", "sink_pluto_loop_value"}),
         ("device_tx", "sink", "usrp", {"sink_usrp"}),
         ("receiver_rx", "source", "file", {"source_file"}),
         ("receiver_rx", "source", "pluto", {"source_pluto"}),
