@@ -17,7 +17,7 @@ from radio.api import IQ, Capture, RadioError, require_future
 from radio.probe import PROBE, place_of_probe, probe
 from radio.streaming import HeardStream
 
-BUFFER = 8192  # samples that go in at once
+BUFFER = 4096  # samples that go in at once
 HISTORY_S = 1.0  # of what was received that may still be asked for
 END_S = 2.0  # in which they end
 START_S = 10.0  # in which samples begin to come
@@ -130,7 +130,7 @@ class Live:
             self._stopping.wait(SETTLE_S)
             first = self._heard.end
             place = self._bursts.post(probe(), None)
-            heard = self._heard.read(first, AHEAD * BUFFER + PROBE, START_S)
+            heard = self._heard.read(first, (AHEAD + 8) * BUFFER + PROBE, START_S)
         finally:
             loop(False)
         found = place_of_probe(heard)
