@@ -12,14 +12,14 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from flowgraphs import interpreter
-from flowgraphs.grc_file import GrcFile, Value
+from flowgraphs.grc_file import SUFFIX, GrcFile, Value
 from flowgraphs.interpreter import Interpreter
 from radio.api import RadioError
 
@@ -28,6 +28,10 @@ INSTALL = (
     f"{interpreter.VARIABLE} names an interpreter that has it"
 )
 PACKAGES = ("radio", "flowgraphs")
+BLOCKS = Path(__file__).with_name("blocks")
+"""Blocks of the testbed's own, and hierarchical ones as flowgraphs, for every flowgraph."""
+
+BLOCKS_PATH = "GRC_BLOCKS_PATH"
 ROOT = Path(__file__).parents[1]
 PATIENCE_S = 120.0
 # Made by the compiler without a file that describes them.
@@ -70,7 +74,8 @@ def environment(environ: Mapping[str, str]) -> dict[str, str]:
     place = cache_directory(environ) / f"path-{hashlib.sha256(bytes(ROOT)).hexdigest()[:12]}"
     for name in PACKAGES:
         _link(place / name, ROOT / name)
-    return {**environ, "PYTHONPATH": str(place), "PYTHONNOUSERSITE": "1"}
+    blocks = ":".join([str(BLOCKS), *filter(None, [environ.get(BLOCKS_PATH)])])
+    return {**environ, "PYTHONPATH": str(place), "PYTHONNOUSERSITE": "1", BLOCKS_PATH: blocks}
 
 
 def cache_directory(environ: Mapping[str, str]) -> Path:
@@ -87,7 +92,9 @@ def compiled(grc: GrcFile, values: Mapping[str, Value], environ: Mapping[str, st
     """
     gnuradio, chosen = gnu_radio(environ), grc.chosen(values)
     text = grc.text_with(chosen)
-    mark = hashlib.sha256(f"{gnuradio.version}\n{text}".encode()).hexdigest()[:16]
+    inside = _inside(grc)
+    texts = "\n".join([gnuradio.version, text, *(path.read_text() for path in inside)])
+    mark = hashlib.sha256(texts.encode()).hexdigest()[:16]
     folder = cache_directory(environ) / f"{grc.name}-{mark}"
     program = Program(grc, gnuradio, folder / f"{grc.name}.py", chosen)
     if not program.path.exists():
@@ -97,17 +104,27 @@ def compiled(grc: GrcFile, values: Mapping[str, Value], environ: Mapping[str, st
             made.mkdir()
             source = made / grc.path.name
             source.write_text(text)
-            _compile(grc, source, gnuradio, environ)
+            _compile(grc, [*inside, source], gnuradio, environ)
             # Where another process was faster, its folder holds the same.
             with suppress(OSError):
                 made.rename(folder)
     return program
 
 
-def _compile(grc: GrcFile, source: Path, gnuradio: Interpreter, environ: Mapping[str, str]) -> None:
+def _inside(grc: GrcFile) -> list[Path]:
+    """Hierarchical flowgraphs that those of our blocks run which this flowgraph has."""
+    own = any((BLOCKS / f"{kind}.block.yml").exists() for kind in grc.blocks.values())
+    return sorted(BLOCKS.glob(f"*{SUFFIX}")) if own else []
+
+
+def _compile(
+    grc: GrcFile, sources: Sequence[Path], gnuradio: Interpreter, environ: Mapping[str, str]
+) -> None:
+    """Compile a flowgraph, the last of the sources, and before it what is inside, beside it."""
+    made = sources[-1].parent
     try:
         done = subprocess.run(
-            [gnuradio.python, _grcc(gnuradio), "-o", str(source.parent), str(source)],
+            [gnuradio.python, _grcc(gnuradio), "-o", str(made), *map(str, sources)],
             capture_output=True,
             text=True,
             check=False,
@@ -118,7 +135,7 @@ def _compile(grc: GrcFile, source: Path, gnuradio: Interpreter, environ: Mapping
     except subprocess.TimeoutExpired as error:
         raise RadioError(f"{grc.path}: grcc did not end within {PATIENCE_S:.0f} s") from error
     said = done.stdout + done.stderr
-    if done.returncode or not (source.parent / f"{grc.name}.py").exists():
+    if done.returncode or not (made / f"{grc.name}.py").exists():
         raise RadioError(f"{grc.path} does not compile: {_missing(grc, said) or _errors(said)}")
 
 
