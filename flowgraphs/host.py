@@ -25,6 +25,7 @@ from typing import Any
 from gnuradio import gr
 
 END_S = 2.0  # in which blocks end, or are left
+DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
 POLL_MS = 1  # after which a block that had nothing to do looks again; GNU Radio waits for 250
 
 
@@ -57,7 +58,9 @@ def main() -> None:
     code = 1
     try:
         module = _load(told["path"], told["name"])
-        graph = getattr(module, told["name"])(**told["values"])
+        kind = getattr(module, told["name"])
+        windows = _windows(kind)
+        graph = kind(**told["values"])
         _snippets(module, "main_after_init", graph)
         _hurry(graph)
         graph.start()
@@ -65,8 +68,10 @@ def main() -> None:
         control.say("ready", gnuradio=gr.version(), endpoints=_endpoints(graph))
         threading.Thread(target=_await_end, args=(graph, control), daemon=True).start()
         try:
-            for message in control.asked():
-                _set(graph, message["values"], control)
+            if windows is None:
+                _serve(graph, control)
+            else:
+                _show(windows, graph, control)
         finally:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is what happens
             _stop(module, graph)
@@ -105,6 +110,37 @@ def _snippets(module: ModuleType, section: str, graph: Any) -> None:
     snippets = getattr(module, f"snippets_{section}", None)
     if snippets is not None:
         snippets(graph)
+
+
+def _serve(graph: Any, control: Control) -> None:
+    """Do as told, until the other end closes."""
+    for message in control.asked():
+        _set(graph, message["values"], control)
+
+
+def _windows(kind: type) -> Any:
+    """Qt's application where a flowgraph of this class is a window, else None."""
+    if not any(base.__name__ == "QWidget" for base in kind.__mro__):
+        return None
+    if not any(os.environ.get(name) for name in DISPLAYS):
+        raise SystemExit(f"it is a window, and there is no display: none of {', '.join(DISPLAYS)}")
+    from PyQt5 import Qt  # noqa: PLC0415 (which only some flowgraphs need)
+
+    return Qt.QApplication(sys.argv[:1])
+
+
+def _show(windows: Any, graph: Any, control: Control) -> None:
+    """Show it until its window or the other end closes; windows want this thread."""
+    from PyQt5 import Qt  # noqa: PLC0415 (which only some flowgraphs need)
+
+    def serve() -> None:
+        _serve(graph, control)
+        Qt.QMetaObject.invokeMethod(windows, "quit", Qt.Qt.QueuedConnection)
+
+    threading.Thread(target=serve, daemon=True).start()
+    graph.show()
+    windows.exec_()
+    control.say("ended")
 
 
 def _hurry(graph: Any) -> None:

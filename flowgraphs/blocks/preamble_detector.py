@@ -16,7 +16,7 @@ from radio.waveform.sync import Arrival, correlation, detect
 
 HOP = 4096
 TAG = "preamble"
-PORT = "arrivals"
+ARRIVALS, CONSTELLATION = "arrivals", "constellation"
 
 
 class PreambleDetector(gr.sync_block):  # type: ignore[misc]
@@ -24,7 +24,9 @@ class PreambleDetector(gr.sync_block):  # type: ignore[misc]
 
     In: complex64. Out 0: the same, `delay` samples later, with a tag `preamble` on the sample that
     a preamble begins nearest to. Out 1: float32, how well it fits at each sample, 0 to 1, in step.
-    Port `arrivals`: the tag's value with `sample`, the count of the input where it began.
+    Port `arrivals`: the tag's value with `sample`, the count of the input where it began. Port
+    `constellation`: a PDU of the preamble's carriers, complex64 [used_carriers], as they were
+    received at the mean gain and phase: four points, if the channel is flat.
 
     A tag's value is a dictionary: `start` (what its start is beyond the sample), `cfo_hz`, `phase`
     (rad, at its centre), `gain` and `snr_db`.
@@ -49,7 +51,8 @@ class PreambleDetector(gr.sync_block):  # type: ignore[misc]
         self._fit: npt.NDArray[np.float32] = np.zeros(self.delay, np.float32)
         self._after = 0  # where another preamble may begin
         self.declare_sample_delay(self.delay)
-        self.message_port_register_out(pmt.intern(PORT))
+        for port in (ARRIVALS, CONSTELLATION):
+            self.message_port_register_out(pmt.intern(port))
 
     @property
     def delay(self) -> int:
@@ -104,4 +107,8 @@ class PreambleDetector(gr.sync_block):  # type: ignore[misc]
         for port in range(2):
             self.add_item_tag(port, self.delay + sample, pmt.intern(TAG), value)
         told = pmt.dict_add(value, pmt.intern("sample"), pmt.from_uint64(max(sample, 0)))
-        self.message_port_pub(pmt.intern(PORT), told)
+        self.message_port_pub(pmt.intern(ARRIVALS), told)
+        mean = arrival.gain * np.exp(1j * arrival.phase)
+        points = (self._preamble.values * arrival.channel / mean).astype(np.complex64)
+        values = pmt.init_c32vector(points.size, points)
+        self.message_port_pub(pmt.intern(CONSTELLATION), pmt.cons(pmt.PMT_NIL, values))
