@@ -85,7 +85,8 @@ class Figures(gr.sync_block):  # type: ignore[misc]
                 axes.set(xlabel="frequency [kHz]", ylabel="dBFS in a bin")
             elif name == "waterfall":
                 levels = 10 * np.log10(power + 10 ** (FLOOR_DB / 10))
-                low, high = np.percentile(levels, (5, 99.9))
+                heard = levels[power > 0]  # not the zeros that a detector begins with
+                low, high = np.percentile(heard, (5, 99.9)) if heard.size else (FLOOR_DB, 0.0)
                 times = (self._first / self._rate, self._drawn / self._rate)
                 extent = (-edge_khz, edge_khz, times[1], times[0])
                 axes.imshow(levels, aspect="auto", extent=extent, vmin=low, vmax=high)
