@@ -223,8 +223,9 @@ def measure(quick: bool = False) -> list[Table]:
             f"{DEVICES} devices, d = {DIM:,}, k/d = {DENSITY:g}, M/d = 0.4. Both have the same "
             f"gains (a deviation of 3 dB), phases, CFOs (of up to {CFO_HZ:g} Hz), delays (0 "
             f"to {LONGEST} whole samples) and noise power, but noise of their own; both are "
-            "scored by the gains that were set. Beacons reach devices by the same numbers: the air renders them, for "
-            "the flowgraph they are computed beside it. At most 0.5 dB apart is allowed.",
+            "scored by the gains that were set. Beacons reach devices by the same numbers: the air "
+            "renders them, for the flowgraph they are computed beside it. At most 0.5 dB apart is "
+            "allowed.",
         )
     ]
 

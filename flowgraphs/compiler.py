@@ -92,8 +92,10 @@ def compiled(grc: GrcFile, values: Mapping[str, Value], environ: Mapping[str, st
     """
     gnuradio, chosen = gnu_radio(environ), grc.chosen(values)
     text = grc.text_with(chosen)
-    inside = _inside(grc)
-    texts = "\n".join([gnuradio.version, text, *(path.read_text() for path in inside)])
+    own = sorted(BLOCKS.glob("*.*")) if _has_own(grc) else []
+    inside = [path for path in own if path.suffix == SUFFIX]
+    described = [path.read_text() for path in own if path.suffix in (SUFFIX, ".yml")]
+    texts = "\n".join([gnuradio.version, text, *described])
     mark = hashlib.sha256(texts.encode()).hexdigest()[:16]
     folder = cache_directory(environ) / f"{grc.name}-{mark}"
     program = Program(grc, gnuradio, folder / f"{grc.name}.py", chosen)
@@ -111,10 +113,9 @@ def compiled(grc: GrcFile, values: Mapping[str, Value], environ: Mapping[str, st
     return program
 
 
-def _inside(grc: GrcFile) -> list[Path]:
-    """Hierarchical flowgraphs that those of our blocks run which this flowgraph has."""
-    own = any((BLOCKS / f"{kind}.block.yml").exists() for kind in grc.blocks.values())
-    return sorted(BLOCKS.glob(f"*{SUFFIX}")) if own else []
+def _has_own(grc: GrcFile) -> bool:
+    """Whether a flowgraph has one of our blocks, inside of which may be flowgraphs of ours."""
+    return any((BLOCKS / f"{kind}.block.yml").exists() for kind in grc.blocks.values())
 
 
 def _compile(

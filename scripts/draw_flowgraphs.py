@@ -22,9 +22,9 @@ os.environ["GRC_BLOCKS_PATH"] = str(BLOCKS)  # read when Companion is imported
 gi.require_version("Gtk", "3.0")
 gi.require_version("PangoCairo", "1.0")
 
-from gi.repository import GLib  # noqa: E402
+from gi.repository import GLib  # noqa: E402, I001 (Companion's modules have an order)
 from gnuradio import gr  # noqa: E402
-from gnuradio.grc.gui.Platform import Platform  # noqa: E402, I001 (else it imports itself)
+from gnuradio.grc.gui.Platform import Platform  # noqa: E402
 from gnuradio.grc.gui.Application import Application  # noqa: E402
 from gnuradio.grc.gui.Utils import make_screenshot  # noqa: E402
 

@@ -66,6 +66,7 @@ class DevicePaths(gr.hier_block2):  # type: ignore[misc]
         ]
         if bad := [delay for delay in columns[0] if delay < 0 or delay != int(delay)]:
             raise ValueError(f"delays should be whole samples, 0 or more, not {bad[0]:g}")
+        self._paths = []  # GNU Radio crashes over Python's blocks that only a connection holds
         rows = zip(addresses, *columns, strict=True)
         sum_ = blocks.add_cc() if len(addresses) > 1 else blocks.copy(size)
         # Where one input has more than another, an adder goes by eights and keeps the rest.
@@ -84,6 +85,7 @@ class DevicePaths(gr.hier_block2):  # type: ignore[misc]
                 samp_rate=samp_rate,
                 seed=seed + i,
             )
+            self._paths.append(behind)
             self.connect(source, behind, (sum_, i))
         self.connect(sum_, self)
 

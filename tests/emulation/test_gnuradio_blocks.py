@@ -80,6 +80,36 @@ arrivals = [pmt.to_python(told.get_message(i)) for i in range(told.num_messages(
 points = [[z.real, z.imag] for z in last]
 print(json.dumps({"tags": tags, "arrivals": arrivals, "delay": detector.delay, "points": points}))
 """
+KEEP = """
+import gc, sys
+import numpy as np
+import zmq
+from gnuradio import blocks, gr
+from flowgraphs.blocks.device_paths import DevicePaths
+from flowgraphs.tags import encoded
+
+class Twice(gr.sync_block):
+    def __init__(self, **told):
+        gr.sync_block.__init__(self, "Twice", [np.complex64], [np.complex64])
+
+    def work(self, input_items, output_items):
+        output_items[0][:] = 2 * input_items[0]
+        return len(output_items[0])
+
+addresses = [f"ipc://{sys.argv[1]}/{i}" for i in range(2)]
+context = zmq.Context()
+for address in addresses:
+    socket = context.socket(zmq.PUSH)
+    socket.bind(address)
+    socket.send(encoded(0, []) + np.ones(5, np.complex64).tobytes())
+paths = DevicePaths(Twice, ",".join(addresses), "0", "0", "0", "0", "0", 1e6, 0)
+gc.collect()
+graph, heard = gr.top_block(), blocks.vector_sink_c()
+graph.connect(paths, blocks.head(gr.sizeof_gr_complex, 5), heard)
+graph.run()
+print(heard.data())
+context.destroy(0)
+"""
 
 
 @pytest.fixture
@@ -167,6 +197,10 @@ def test_the_detector_marks_each_beacon_once_and_delays_all_alike(
     corners = np.exp(1j * np.pi * (np.round(np.angle(points) / (np.pi / 2) - 0.5) / 2 + 0.25))
     assert points.size == 200
     assert np.mean(np.abs(points - corners) ** 2) == pytest.approx(1e-2 / 8, rel=0.5)
+
+
+def test_a_block_of_python_in_the_path_of_a_device_stays(under_gnuradio, tmp_path):
+    assert under_gnuradio(KEEP, tmp_path).endswith(f"{5 * [4 + 0j]}\n")
 
 
 def test_the_monitor_without_a_display_draws_what_it_hears(beacons, tmp_path):
