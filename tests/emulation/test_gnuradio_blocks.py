@@ -81,7 +81,7 @@ points = [[z.real, z.imag] for z in last]
 print(json.dumps({"tags": tags, "arrivals": arrivals, "delay": detector.delay, "points": points}))
 """
 KEEP = """
-import gc, sys
+import gc, os, sys, time
 import numpy as np
 import zmq
 from gnuradio import blocks, gr
@@ -98,17 +98,20 @@ class Twice(gr.sync_block):
 
 addresses = [f"ipc://{sys.argv[1]}/{i}" for i in range(2)]
 context = zmq.Context()
-for address in addresses:
-    socket = context.socket(zmq.PUSH)
+sockets = [context.socket(zmq.PUSH) for address in addresses]
+for socket, address in zip(sockets, addresses):
     socket.bind(address)
-    socket.send(encoded(0, []) + np.ones(5, np.complex64).tobytes())
 paths = DevicePaths(Twice, ",".join(addresses), "0", "0", "0", "0", "0", 1e6, 0)
 gc.collect()
 graph, heard = gr.top_block(), blocks.vector_sink_c()
-graph.connect(paths, blocks.head(gr.sizeof_gr_complex, 5), heard)
-graph.run()
-print(heard.data())
-context.destroy(0)
+graph.connect(paths, heard)
+graph.start()
+for socket in sockets:
+    socket.send(encoded(0, []) + np.ones(5, np.complex64).tobytes())
+while len(heard.data()) < 5:
+    time.sleep(0.01)
+print(heard.data(), flush=True)
+os._exit(0)  # nothing ends its sources
 """
 
 
