@@ -22,7 +22,7 @@ from sim_fallback.presets import PRESETS
 from sim_fallback.virtual_pluto.receiver import LOOPBACK_DELAY
 from tests.emulation.tcp_proxy import TcpProxy
 
-PACE = 0.5  # of real time
+PACE = 0.5  # of real time: a busy machine looks at two clocks 0.1 s apart
 OPTIONS = "?buffer=4096&kernel_buffers=16"  # short transfers, so that little time is waited
 LOSS_DB, CABLE_DB = 40.0, 50.0
 SETTINGS = RadioSettings(tx_gain_db=-10.0, rx_gain_db=31.0)
@@ -49,7 +49,7 @@ def two(adi):
 
 def test_a_session_over_two_plutos(two, tmp_path):
     found = [radio.settings for radio in two]
-    setup = Setup(*two, SETTINGS, SETTINGS, LOSS_DB, FRONT_END.rx_full_scale_dbm, search_s=0.015)
+    setup = Setup(*two, SETTINGS, SETTINGS, LOSS_DB, FRONT_END.rx_full_scale_dbm)
     session = Session(setup, PROCEDURES, tmp_path, "airmeta 1", lambda: datetime.now(UTC))
     material = session.run(lambda status: None)
     assert [radio.settings for radio in two] == found
@@ -84,7 +84,7 @@ def test_a_session_over_two_plutos(two, tmp_path):
 
 
 def test_a_pluto_alone_knows_its_delay(two):
-    setup = Setup(two[0], two[0], SETTINGS, SETTINGS, search_s=0.015)
+    setup = Setup(two[0], two[0], SETTINGS, SETTINGS)
     found = DelayProcedure(bursts=6).run(setup, lambda share: None).sender.scalars
     # Its digital loopback, by which it counts, takes longer than its cable.
     assert abs(found["delay"].value + LOOPBACK_DELAY) < 0.05
@@ -97,7 +97,7 @@ def test_a_receiver_that_is_unplugged_in_a_procedure(adi, tmp_path):
     procedures = (PathGainProcedure(beacons=6), sweep)
 
     def session(radios):
-        setup = Setup(*radios, SETTINGS, SETTINGS, LOSS_DB, search_s=0.015)
+        setup = Setup(*radios, SETTINGS, SETTINGS, LOSS_DB)
         return Session(setup, procedures, tmp_path, "airmeta 1", lambda: datetime.now(UTC))
 
     with plutos(2, pace=PACE, loss_db=LOSS_DB) as served, TcpProxy(served.uris[1]) as proxy:

@@ -151,4 +151,4 @@ def test_plutos_are_served_beside_the_clock_of_their_air(airmeta_process):
             line.sendall(b"VERSION\r\n")
             assert line.recv(100).startswith(b"0.24")
     with open_radio(served[2]) as clock:
-        assert clock.receive(10, at=clock.now() + 1000).iq.size == 10
+        assert clock.receive(10, at=clock.now() + 500_000).iq.size == 10
