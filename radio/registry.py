@@ -72,7 +72,7 @@ class RadioUri:
         """RadioError where an option is given that is not `known`; it names the nearest."""
         for name in self.options:
             if name not in known:
-                raise RadioError(f"{self} has no option {name!r}; {_choices(name, known)}")
+                raise RadioError(f"{self} has no option {name!r}; {choices(name, known)}")
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,7 @@ PYADI = Needs("adi", "pip install 'pyadi-iio==0.0.21' 'pylibiio>=0.25,<1', and a
 
 DRIVERS: dict[str, Driver] = {
     "file": Driver("radio.drivers.file", "open_file"),
+    "gnuradio": Driver("flowgraphs.zmq_radio", "open_flowgraph", PYZMQ),
     "loopback": Driver("radio.drivers.loopback", "open_loopback"),
     "pluto": Driver("radio.drivers.pluto", "open_pluto", PYADI, "radio.drivers.pluto_finder"),
     "sim": Driver("sim_fallback.sim_radio", "open_sim"),
@@ -135,7 +136,7 @@ def driver_of(uri: RadioUri) -> Driver:
     """The driver of the URI's scheme; RadioError where there is none."""
     driver = DRIVERS.get(uri.scheme)
     if driver is None:
-        raise RadioError(f"no radio has the scheme {uri.scheme!r}; {_choices(uri.scheme, DRIVERS)}")
+        raise RadioError(f"no radio has the scheme {uri.scheme!r}; {choices(uri.scheme, DRIVERS)}")
     return driver
 
 
@@ -156,7 +157,7 @@ def open_radio(uri: str, limits: Limits | None = None) -> Radio:
     return radio if limits is None else LimitedRadio(radio, limits)
 
 
-def _choices(name: str, known: Iterable[str]) -> str:
+def choices(name: str, known: Iterable[str]) -> str:
     """'did you mean X? There are X, Y' for a message."""
     names = sorted(known)
     if not names:

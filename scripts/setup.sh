@@ -30,7 +30,8 @@ fi
 # Radios are also driven from Debian's own interpreter, whose vendor bindings want its numpy, and
 # flowgraphs run under it. No wheel ships the library that PlutoSDRs are opened with.
 missing=()
-for package in python3-numpy python3-zmq libiio0 libiio-utils gnuradio; do
+for package in python3-numpy python3-scipy python3-matplotlib python3-zmq libiio0 libiio-utils \
+    gnuradio; do
     dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package")
 done
 if ! command -v apt-get >/dev/null; then

@@ -62,9 +62,11 @@ def virtual_pluto_at(uri: RadioUri) -> str | None:
     Raises:
         ValueError: it lies on this machine, and is no address of one.
     """
-    if uri.scheme != "pluto" or not uri.address.startswith("ip:127."):
+    # A flowgraph has it as a parameter.
+    context = {"pluto": uri.address, "gnuradio": uri.options.get("uri", "")}.get(uri.scheme, "")
+    if not context.startswith("ip:127."):
         return None
-    host, _, port = uri.address.removeprefix("ip:").partition(":")
+    host, _, port = context.removeprefix("ip:").partition(":")
     try:
         ipaddress.IPv4Address(host)
     except ValueError as error:

@@ -16,6 +16,7 @@ from testbed import bench_file, experiment_file, tables
 from testbed import doctor as doctor_checks
 from testbed.calibrate_command import calibrate_app
 from testbed.evaluate import evaluate_run
+from testbed.flowgraph_command import flowgraph_app
 from testbed.keys_command import keys_app
 from testbed.nodes_command import node_app, status, stop, up
 from testbed.on_air.replay import replay_run
@@ -37,6 +38,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 app.add_typer(calibrate_app, name="calibrate")
+app.add_typer(flowgraph_app, name="flowgraph")
 app.add_typer(keys_app, name="keys")
 app.add_typer(node_app, name="node")
 app.add_typer(radio_app, name="radio")

@@ -12,6 +12,8 @@ from types import ModuleType
 import hypothesis
 import pytest
 
+from flowgraphs import interpreter
+
 ROOT = Path(__file__).parents[1]
 SERVE = """
 import json, signal, sys
@@ -58,6 +60,31 @@ def debian_python() -> str:
             pytest.fail(reason)
         pytest.skip(reason)
     return python
+
+
+@pytest.fixture(scope="session")
+def gnuradio() -> str:
+    """An interpreter that has GNU Radio; scripts/setup.sh gets it."""
+    found = interpreter.find(os.environ)
+    if found.missing:
+        reason = f"{found.python}: {found.missing}; on Debian: apt install gnuradio"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found.python
+
+
+@pytest.fixture(scope="session")
+def gnuradio_home(gnuradio: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home for GNU Radio to write to, and for what is compiled; of one for all, it is once."""
+    return tmp_path_factory.mktemp("gnuradio")
+
+
+@pytest.fixture
+def in_gnuradio_home(gnuradio_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let flowgraphs run there."""
+    monkeypatch.setenv("HOME", str(gnuradio_home))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ import numpy as np
 from radio.api import IQ, Capture, RadioError, require_future
 from radio.drivers.pluto_state import ADC, DAC, Watched, receives, set_kernel_buffers
 from radio.drivers.pluto_trigger import PlutoTrigger
+from radio.probe import PROBE, place_of_probe, probe
 from radio.streaming import Cadence, HeardStream, SendStream
 
 FULL_SCALE_TX = 32767.0  # 16 bits, left-aligned
@@ -28,7 +29,6 @@ SLIP, SLIP_S = 0.3, 2e-3  # of a transfer, and in time, by which the streams may
 FLAGS = 0x80000088  # of both data devices; writing a flag clears it
 UNDERFLOW, OVERFLOW = 1, 4
 LOOK_EVERY_S = 0.05  # at the radio: each look costs several exchanges
-PROBE = 2048  # samples of the burst that finds the two streams in each other
 AGAIN = "the clock is void, open the radio again"
 
 
@@ -248,26 +248,20 @@ class PlutoStreams:
         Raises:
             RadioError: it does not come back.
         """
-        rng = np.random.default_rng(PROBE)
-        turns = rng.integers(0, 4, PROBE)
-        probe = (0.5 * np.exp(1j * np.pi * (turns / 2 + 0.25))).astype(np.complex64)
         try:
             with self.setting():
                 self._sdr.loopback = 1
             first = self._heard.end
-            place = self._to_send.post(probe, None)
+            place = self._to_send.post(probe(), None)
             n = (self._kernel_buffers + 8) * self._buffer + PROBE
             heard = self._heard.read(first, n, START_S)
         finally:
             with self.setting():
                 self._sdr.loopback = 0
-        size = 1 << heard.size.bit_length()
-        match = np.fft.ifft(np.fft.fft(heard, size) * np.conj(np.fft.fft(probe, size)))
-        found = np.abs(match[: heard.size - PROBE + 1])
-        peak = int(np.argmax(found))
-        if found[peak] < 0.5 * float(np.vdot(probe, probe).real):
+        found = place_of_probe(heard)
+        if found is None:
             raise RadioError(f"{self._name} does not hear itself in its digital loopback")
-        return first + peak - place
+        return first + found - place
 
     def _flags(self) -> list[str]:
         """What was lost since the last look."""

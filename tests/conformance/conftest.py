@@ -21,7 +21,7 @@ from radio.registry import open_radio
 
 BUILT_IN = (
     *("loopback", "file", "sim", "sim-pluto", "limited", "recording", "calibrated"),
-    *("remote", "remote-sim", "remote-debian", "pluto"),
+    *("remote", "remote-sim", "remote-debian", "pluto", "gnuradio"),
 )
 AIRS = count()
 ANYTHING = Limits(
@@ -138,6 +138,9 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
         case "pluto":
             virtual = request.getfixturevalue("pluto")
             return Backend(lambda: open_radio(virtual), virtual_time=False)
+        case "gnuradio":
+            request.getfixturevalue("in_gnuradio_home")
+            return Backend(lambda: open_radio("gnuradio://loop"))
         case uri:
             return Backend(lambda: open_radio(uri), virtual_time=False)
 

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 
 from benchmarks.pluto_process import plutos
-from flowgraphs import interpreter
 
 FLOWGRAPH = Path(__file__).with_name("gnuradio_flowgraph.py")
 RATE, PACE = 1_000_000, 0.25
@@ -43,18 +42,6 @@ SOURCE = [
     ("set_gain_mode", 0, "manual"),
     ("set_gain", 0, RX_GAIN_DB),
 ]
-
-
-@pytest.fixture(scope="session")
-def gnuradio():
-    """An interpreter that has GNU Radio; scripts/setup.sh gets it."""
-    found = interpreter.find(os.environ)
-    if found.missing:
-        reason = f"{found.python}: {found.missing}; on Debian: apt install gnuradio"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found.python
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,8 @@ from benchmarks import __main__ as bench
 def test_every_benchmark_measures_something(name, request):
     if name == "pluto":
         request.getfixturevalue("adi")
+    if name in ("gnuradio", "mac_channel"):
+        request.getfixturevalue("in_gnuradio_home")
     tables = importlib.import_module(f"benchmarks.bench_{name}").measure(quick=True)
     for table in tables:
         assert table.rows

@@ -10,8 +10,8 @@ from benches import Lab, session, wait_for
 SAME_BYTES = ("rounds.jsonl", "evaluations.jsonl", "summary.json", "checkpoint.npz")
 # Long enough to be met in each of its phases, and of one device that takes its time.
 LONG = {
-    "learner": {"adapt_lr": 0.01, "meta_lr": 0.001, "local_steps": 40},
-    "evaluation": {"every": 4, "tasks": 4, "final_tasks": 5000},
+    "learner": {"adapt_lr": 0.01, "meta_lr": 0.001, "local_steps": 20},
+    "evaluation": {"every": 4, "tasks": 4, "final_tasks": 2500},
 }
 
 

@@ -6,7 +6,7 @@ from benches import LINK, Lab, PlutoLab, requires_libiio
 
 requires_libiio()
 
-ROUNDS = 5
+ROUNDS = 4
 TEN = {
     "rounds": ROUNDS,
     "devices": {"num_devices": 10, "num_active": 10, "num_new": 4},

@@ -50,7 +50,7 @@ def test_another_seed_gives_other_bytes(airmeta, workdir):
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_interrupted_and_resumed_gives_the_same_bytes(airmeta, workdir, how):
-    settings = ["small.yaml", "rounds=400", "evaluation.every=100", "checkpoint_every=7"]
+    settings = ["small.yaml", "rounds=150", "evaluation.every=50", "checkpoint_every=7"]
     assert airmeta("run", *settings, "--out", "whole")[0] == 0
     code, err = cut_short(how, workdir / "cut", settings, rounds=20)
     if how != signal.SIGKILL:

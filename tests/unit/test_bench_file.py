@@ -84,8 +84,9 @@ def test_the_virtual_bench():
     }  # fmt: skip
 
 
-def test_the_bench_of_virtual_plutos():
-    found = read("virtual-plutos").config
+@pytest.mark.parametrize("name", ["virtual-plutos", "gnuradio-plutos"])
+def test_the_bench_of_virtual_plutos(name):
+    found = read(name).config
     plutos = found.virtual_plutos()
     assert plutos["rx"] == "127.0.0.2"
     assert plutos["d9"] == "127.0.1.9"
@@ -102,6 +103,9 @@ PLUTOS = {
 
 def test_plutos_of_this_machine_are_virtual_where_there_is_an_air(bench):
     assert bench(PLUTOS).config.virtual_plutos() == {"rx": "127.0.0.2", "d0": "127.0.0.3:31000"}
+    flowgraph = "gnuradio://device_tx+receiver_rx?sink=pluto&source=pluto&uri=ip:127.0.0.4"
+    opened_by_one = PLUTOS | {"devices": [{"name": "d0", "radio": flowgraph}]}
+    assert bench(opened_by_one).config.virtual_plutos()["d0"] == "127.0.0.4"
     without = {"receiver": PLUTOS["receiver"], "devices": PLUTOS["devices"]}
     assert bench(without).config.virtual_plutos() == {}
 

@@ -1,0 +1,188 @@
+"""Runs one compiled flowgraph, under the interpreter that has GNU Radio.
+
+    python host.py FD '{"path": ..., "name": ..., "values": {...}, "folder": ...}'
+
+FD is a socket to whoever started it, with a line of JSON a message: from here ``ready``, ``set``,
+``refused`` and ``ended``; to here ``set``. The flowgraph stops on SIGTERM, and when that socket
+closes: a program that was killed leaves no flowgraph behind. This file is GPL-3.0-or-later, because
+it links GNU Radio; it imports nothing of the rest of the tree.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+import threading
+import traceback
+from types import ModuleType
+from typing import Any
+
+from gnuradio import gr
+
+END_S = 2.0  # in which blocks end, or are left
+DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
+POLL_MS = 1  # after which a block that had nothing to do looks again; GNU Radio waits for 250
+
+
+class Control:
+    """The other end: whoever started this."""
+
+    def __init__(self, fd: int) -> None:
+        self._socket = socket.socket(fileno=fd)
+        self._lock = threading.Lock()
+
+    def say(self, kind: str, **told: object) -> None:
+        """Send a message; whoever has gone needs none."""
+        with self._lock:
+            try:
+                self._socket.sendall(json.dumps({"kind": kind, **told}).encode() + b"\n")
+            except OSError:
+                sys.stderr.write("nobody listens any more\n")
+
+    def asked(self) -> Any:
+        """All messages, until the other end closes."""
+        for line in self._socket.makefile():
+            yield json.loads(line)
+
+
+def main() -> None:
+    """Run it until told otherwise."""
+    control, told = Control(int(sys.argv[1])), json.loads(sys.argv[2])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal: for whoever started this
+    signal.signal(signal.SIGTERM, _leave)
+    code = 1
+    try:
+        module = _load(told["path"], told["name"])
+        kind = getattr(module, told["name"])
+        windows = _windows(kind)
+        graph = kind(**told["values"])
+        _snippets(module, "main_after_init", graph)
+        _hurry(graph)
+        graph.start()
+        _snippets(module, "main_after_start", graph)
+        control.say("ready", gnuradio=gr.version(), endpoints=_endpoints(graph))
+        threading.Thread(target=_await_end, args=(graph, control), daemon=True).start()
+        try:
+            if windows is None:
+                _serve(graph, control)
+            else:
+                _show(windows, graph, control)
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is what happens
+            _stop(module, graph)
+        code = 0
+    except SystemExit as error:  # as a snippet says what is wrong
+        code = 0 if error.code in (0, None) else 1
+        if code:
+            sys.stderr.write(f"{error.code}\n")
+    except BaseException:  # noqa: BLE001 (it ends, and says why)
+        traceback.print_exc()
+    finally:
+        shutil.rmtree(told["folder"], ignore_errors=True)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # some blocks never end, and would keep the process
+
+
+def _leave(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise SystemExit(0)
+
+
+def _load(path: str, name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no module")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    sys.path.insert(0, os.path.dirname(path))  # noqa: PTH120 (embedded modules lie beside it)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _snippets(module: ModuleType, section: str, graph: Any) -> None:
+    """What the flowgraph has for that moment, as its own main function would do."""
+    snippets = getattr(module, f"snippets_{section}", None)
+    if snippets is not None:
+        snippets(graph)
+
+
+def _serve(graph: Any, control: Control) -> None:
+    """Do as told, until the other end closes."""
+    for message in control.asked():
+        _set(graph, message["values"], control)
+
+
+def _windows(kind: type) -> Any:
+    """Qt's application where a flowgraph of this class is a window, else None."""
+    if not any(base.__name__ == "QWidget" for base in kind.__mro__):
+        return None
+    if not any(os.environ.get(name) for name in DISPLAYS):
+        raise SystemExit(f"it is a window, and there is no display: none of {', '.join(DISPLAYS)}")
+    from PyQt5 import Qt  # noqa: PLC0415 (which only some flowgraphs need)
+
+    return Qt.QApplication(sys.argv[:1])
+
+
+def _show(windows: Any, graph: Any, control: Control) -> None:
+    """Show it until its window or the other end closes; windows want this thread."""
+    from PyQt5 import Qt  # noqa: PLC0415 (which only some flowgraphs need)
+
+    def serve() -> None:
+        _serve(graph, control)
+        Qt.QMetaObject.invokeMethod(windows, "quit", Qt.Qt.QueuedConnection)
+
+    threading.Thread(target=serve, daemon=True).start()
+    graph.show()
+    windows.exec_()
+    control.say("ended")
+
+
+def _hurry(graph: Any) -> None:
+    for block in vars(graph).values():
+        if hasattr(block, "set_blkd_input_timer_value"):
+            block.set_blkd_input_timer_value(POLL_MS)
+
+
+def _endpoints(graph: Any) -> dict[str, str]:
+    """Where its ZMQ blocks are, as they say themselves."""
+    blocks = vars(graph).items()
+    return {
+        name: block.last_endpoint() for name, block in blocks if hasattr(block, "last_endpoint")
+    }
+
+
+def _await_end(graph: Any, control: Control) -> None:
+    graph.wait()
+    control.say("ended")
+
+
+def _set(graph: Any, values: dict[str, Any], control: Control) -> None:
+    try:
+        for name, value in values.items():
+            getattr(graph, f"set_{name}")(value)
+    except Exception as error:  # noqa: BLE001 (a block refuses with whatever it likes)
+        control.say("refused", why=f"{type(error).__name__}: {error}")
+    else:
+        control.say("set")
+
+
+def _stop(module: ModuleType, graph: Any) -> None:
+    """Stop it; blocks that do not end in time are left."""
+    ending = threading.Thread(target=_end, args=(module, graph), daemon=True)
+    ending.start()
+    ending.join(END_S)
+
+
+def _end(module: ModuleType, graph: Any) -> None:
+    graph.stop()
+    graph.wait()
+    _snippets(module, "main_after_stop", graph)
+
+
+main()
