@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from radio.api import IQ
-from sim_fallback.virtual_pluto.bands import Bands, Place
+from sim_fallback.bands import Bands, Place
 
 Samples = npt.NDArray[np.int16]
 

@@ -10,10 +10,10 @@ from functools import partial
 
 import numpy as np
 
+from sim_fallback.bands import HISTORY_S, Bands, Place
 from sim_fallback.clock import VirtualClock
 from sim_fallback.streams import stream
 from sim_fallback.virtual_pluto.attributes import Attributes
-from sim_fallback.virtual_pluto.bands import HISTORY_S, Bands, Place
 from sim_fallback.virtual_pluto.context import ADC, DAC
 from sim_fallback.virtual_pluto.errors import IioError
 from sim_fallback.virtual_pluto.gain import Agc, table

@@ -15,10 +15,10 @@ import numpy.typing as npt
 from scipy.special import ndtri
 
 from radio.api import IQ
+from sim_fallback.bands import Bands, Place
 from sim_fallback.front_end import FrontEnd
 from sim_fallback.render import TILE, noise_drift_db
 from sim_fallback.streams import Key, stream
-from sim_fallback.virtual_pluto.bands import Bands, Place
 from sim_fallback.virtual_pluto.gain import Agc
 from sim_fallback.virtual_pluto.playback import Samples
 from sim_fallback.virtual_pluto.ring import Span

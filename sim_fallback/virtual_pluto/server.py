@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from sim_fallback.air import Air
+from sim_fallback.bands import Bands
 from sim_fallback.virtual_pluto import context
-from sim_fallback.virtual_pluto.bands import Bands
 from sim_fallback.virtual_pluto.connection import Connection, Timeout
 from sim_fallback.virtual_pluto.latency import HostLatency
 from sim_fallback.virtual_pluto.link import Link

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from sim_fallback.air import Air, Scene
+from sim_fallback.bands import Bands, Place
 from sim_fallback.clock import VirtualClock
 from sim_fallback.path import Path
 from sim_fallback.presets import PRESETS
 from sim_fallback.tapped_delay import TappedDelayLine
-from sim_fallback.virtual_pluto.bands import Bands, Place
 from sim_fallback.virtual_pluto.pluto import Pluto
 
 RATE, SIZE = 2.5e6, 40_000

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from sim_fallback.air import Air, Scene
+from sim_fallback.bands import Bands
 from sim_fallback.clock import VirtualClock
 from sim_fallback.path import Path
 from sim_fallback.presets import PRESETS
 from sim_fallback.spread import Spread
 from sim_fallback.tapped_delay import TappedDelayLine
 from sim_fallback.temperature import Temperature
-from sim_fallback.virtual_pluto.bands import Bands
 from sim_fallback.virtual_pluto.context import PHY
 from sim_fallback.virtual_pluto.latency import HostLatency
 from sim_fallback.virtual_pluto.pluto import Pluto

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from radio.api import Range
 from sim_fallback.air import Air, Scene
+from sim_fallback.bands import Bands, Place
 from sim_fallback.clock import VirtualClock, WallClock
 from sim_fallback.path import Path
 from sim_fallback.presets import PRESETS
 from sim_fallback.tapped_delay import TappedDelayLine
-from sim_fallback.virtual_pluto.bands import Bands, Place
 from sim_fallback.virtual_pluto.context import ADC, DAC, DEVICES, PHY, xml
 from sim_fallback.virtual_pluto.dds import STEPS, Tone, increment, waveform
 from sim_fallback.virtual_pluto.errors import IioError
