@@ -66,6 +66,20 @@ class Corrected(Oscillator):
     slope: float = 0.0
     shift_s: float = 0.0
 
+    @classmethod
+    def of(cls, plain: Oscillator, slope: float, shift_s: float = 0.0) -> Corrected:
+        """An oscillator that walks as the plain one does."""
+        return cls(
+            plain.seed_key,
+            plain.offset_ppm,
+            plain.allan_deviation,
+            plain.ppm_per_k,
+            plain.temperature,
+            plain=plain,
+            slope=slope,
+            shift_s=shift_s,
+        )
+
     def _at(self, t: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
         y, x = super()._at(t)
         return y + self.slope, x + self.slope * np.asarray(t, np.float64) + self.shift_s
@@ -177,25 +191,20 @@ class Bands:
         around the present.
         """
         with self._lock:
-            equipment, now_s = self.equipment(name), self.clock.present_s()
-            oscillator = equipment.oscillator
-            plain = oscillator
-            if isinstance(oscillator, Corrected):
-                plain = oscillator.plain
+            oscillator, now_s = self.equipment(name).oscillator, self.clock.present_s()
+            plain = oscillator.plain if isinstance(oscillator, Corrected) else oscillator
             slope = (1 + plain.offset_ppm / 1e6) * (factor - 1)
             shift_s = float(oscillator.time_error_s(now_s) - plain.time_error_s(now_s))
-            corrected = Corrected(
-                plain.seed_key,
-                plain.offset_ppm,
-                plain.allan_deviation,
-                plain.ppm_per_k,
-                plain.temperature,
-                plain=plain,
-                slope=slope,
-                shift_s=shift_s - slope * now_s,
-            )
+            self.run_from(name, Corrected.of(plain, slope, shift_s - slope * now_s))
+
+    def run_from(self, name: str, oscillator: Oscillator) -> None:
+        """Let a radio run from another oscillator; heard as if it always had, as in `correct`."""
+        with self._lock:
+            equipment = self.equipment(name)
+            if equipment.oscillator is oscillator:
+                return
             for air in self._airs.values():
-                air.equip(name, replace(equipment, oscillator=corrected))
+                air.equip(name, replace(equipment, oscillator=oscillator))
             self.version += 1
             self._oscillators = self.version
 
