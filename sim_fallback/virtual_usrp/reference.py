@@ -75,7 +75,7 @@ class Reference:
         return self._pulse_s(second)
 
     def _second(self, t_s: float) -> int:
-        """The last whole second that it has counted; one that is reached but for rounding counts."""
+        """The last whole second that it has counted, or reached but for rounding."""
         return math.floor(t_s + self.oscillator.time_error_at_s(t_s) + 1e-9)
 
     def _pulse_s(self, second: int) -> float:
