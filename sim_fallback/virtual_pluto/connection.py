@@ -15,11 +15,11 @@ from typing import TypeVar
 import numpy as np
 
 from radio.api import RadioError
+from sim_fallback.codes import Samples
 from sim_fallback.virtual_pluto import protocol
 from sim_fallback.virtual_pluto.context import ADC, DAC, Device
 from sim_fallback.virtual_pluto.errors import IioError
 from sim_fallback.virtual_pluto.link import GoneError, Link
-from sim_fallback.virtual_pluto.playback import Samples
 from sim_fallback.virtual_pluto.pluto import Pluto
 from sim_fallback.virtual_pluto.receiver import Tuning
 from sim_fallback.virtual_pluto.ring import Ring

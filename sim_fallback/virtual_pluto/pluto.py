@@ -12,13 +12,14 @@ import numpy as np
 
 from sim_fallback.bands import HISTORY_S, Bands, Place
 from sim_fallback.clock import VirtualClock
+from sim_fallback.codes import Samples
+from sim_fallback.playback import CALIBRATION_S, Outlet, Playback
 from sim_fallback.streams import stream
 from sim_fallback.virtual_pluto.attributes import Attributes
 from sim_fallback.virtual_pluto.context import ADC, DAC
 from sim_fallback.virtual_pluto.errors import IioError
 from sim_fallback.virtual_pluto.gain import Agc, table
 from sim_fallback.virtual_pluto.latency import HostLatency
-from sim_fallback.virtual_pluto.playback import CALIBRATION_S, Outlet, Playback, Samples
 from sim_fallback.virtual_pluto.receiver import LOOPBACK_SHIFT, Receiver, Tuning
 from sim_fallback.virtual_pluto.reception import Reception
 from sim_fallback.virtual_pluto.ring import Ring

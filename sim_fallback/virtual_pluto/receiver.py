@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import math
 import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri
 
 from radio.api import IQ
 from sim_fallback.bands import Bands, Place
-from sim_fallback.front_end import FrontEnd
+from sim_fallback.codes import Codes, Samples
 from sim_fallback.render import TILE, noise_drift_db
-from sim_fallback.streams import Key, stream
+from sim_fallback.tiles import KEPT, Tiles
 from sim_fallback.virtual_pluto.gain import Agc
-from sim_fallback.virtual_pluto.playback import Samples
 from sim_fallback.virtual_pluto.ring import Span
 
-LEVELS = 1 << 11
-"""Of the converter in either direction."""
+CODES = Codes(full_scale=1 << 11, levels=1 << 11)
 
 PIECE = 1000
 """Samples between two decisions of the automatic gain control; a divisor of a tile."""
@@ -35,14 +30,10 @@ LOOPBACK_DELAY = 4
 LOOPBACK_SHIFT = 4
 """Bits of 16 that the 12 received ones lack."""
 
-UNIFORMS = 1 << 16
 FLOOR_DIGITS = 2  # after the point, of a drift of the gain in dB: tables of codes are kept
 
 AGC_START_DB = 71.0
 MOST_DECISIONS = 100  # that lead from any gain to any other
-
-TILES = 32
-"""Rendered tiles that are kept."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +69,7 @@ class Receiver:
         self._bands, self._name, self._sent = bands, name, sent
         self._equipment = bands.equipment(name)
         self._lock = threading.Lock()
-        self._tiles: OrderedDict[tuple[Tuning, int, tuple[object, ...]], Samples] = OrderedDict()
+        self._tiles = Tiles(bands, name, self._rendered)
         self._version = bands.version
         self._agc_gain_db = AGC_START_DB
         self._agc_tile: tuple[int, float] | None = None
@@ -113,7 +104,7 @@ class Receiver:
         if not tuning.on or tuning.digital or tuning.gain_db is None:
             return
         first = span.first // TILE
-        last = min(-(-(span.first + span.count) // TILE), first + TILES)
+        last = min(-(-(span.first + span.count) // TILE), first + KEPT)
         for index in range(first, last):
             if wanted() or self._bands.version != self._version:
                 return
@@ -135,15 +126,7 @@ class Receiver:
             return self._agc_gain_db
 
     def _tile(self, tuning: Tuning, index: int) -> Samples:
-        entry = (tuning, index, self._bands.bursts(self._name, tuning.place, index))
-        if entry in self._tiles:
-            return self._tiles[entry]
-        tile = self._rendered(tuning, index)
-        if entry[2] == self._bands.bursts(self._name, tuning.place, index):  # nobody came between
-            self._tiles[entry] = tile
-            if len(self._tiles) > TILES:
-                self._tiles.popitem(last=False)
-        return tile
+        return self._tiles.tile(tuning, tuning.place, index)
 
     def _rendered(self, tuning: Tuning, index: int) -> Samples:
         rate_hz, front_end = tuning.place.rate_hz, self._equipment.front_end
@@ -157,7 +140,7 @@ class Receiver:
         changes = [0, *(np.flatnonzero(np.diff(gains)) + 1), len(gains)]
         if incident is None and len(changes) == 2:
             gain_db = front_end.rx_gain.gain_db(float(gains[0])) + round(drift_db, FLOOR_DIGITS)
-            return _floor(front_end, self._equipment.key, index, rate_hz, gain_db)
+            return CODES.of_silence(front_end, self._equipment.key, index, rate_hz, gain_db)
         signal = np.zeros(TILE, np.complex64) if incident is None else incident
         parts = []
         for begin, end in pairwise(changes):
@@ -167,7 +150,7 @@ class Receiver:
             gain_db += drift_db  # which the signal has already
             parts.append(front_end.received(part, self._equipment.key, first, rate_hz, gain_db))
         iq = np.concatenate(parts)
-        return _converted(iq.view(np.float32).reshape(-1, 2))
+        return CODES.of(iq.view(np.float32).reshape(-1, 2))
 
     def _powers(self, place: Place, index: int) -> tuple[IQ | None, npt.NDArray[np.float64]]:
         """A tile, and the mean power of each of its pieces with the noise, at 0 dB of gain."""
@@ -203,33 +186,3 @@ class Receiver:
             gain_db = tuning.agc.next_gain(gain_db, level_db)
         self._agc_gain_db = gain_db
         return gains
-
-
-def _converted(parts: npt.NDArray[np.float32]) -> Samples:
-    """The codes of samples in units of full scale, float32 [n, 2] to int16."""
-    codes = np.clip(np.rint(parts * np.float32(LEVELS)), -LEVELS, LEVELS - 1)
-    return np.asarray(codes, np.int16)
-
-
-def _floor(front_end: FrontEnd, key: Key, index: int, rate_hz: float, gain_db: float) -> Samples:
-    """A tile of nothing but the receiver's own noise, int16 [TILE, 2].
-
-    It has the distribution that the front end gives to silence, but for the imbalance of the
-    mixers (-54 dB of noise), at a tenth of the cost: each code is looked up by 16 random bits, so
-    that the noise ends at 4.3 standard deviations.
-    """
-    deviation = math.sqrt(front_end.noise_var(rate_hz, gain_db) / 2)
-    offset = complex(front_end.rx_dc)
-    bits = stream(key, "noise floor", 2 * index if index >= 0 else -2 * index - 1).bit_generator
-    uniforms = bits.random_raw(2 * TILE // 4).view(np.uint16).reshape(2, TILE)
-    tile = np.empty((TILE, 2), np.int16)
-    tile[:, 0] = _codes(deviation, offset.real)[uniforms[0]]
-    tile[:, 1] = _codes(deviation, offset.imag)[uniforms[1]]
-    return tile
-
-
-@lru_cache(maxsize=64)
-def _codes(deviation: float, offset: float) -> npt.NDArray[np.int16]:
-    """Converter codes of a normal, by uniform numbers of 16 bits: int16 [65536]."""
-    normals = ndtri((np.arange(UNIFORMS) + 0.5) / UNIFORMS)
-    return _converted((deviation * normals + offset).astype(np.float32))

@@ -10,7 +10,7 @@ import numpy as np
 
 from sim_fallback.air import SAME_SAMPLE
 from sim_fallback.bands import Bands
-from sim_fallback.virtual_pluto.playback import Samples
+from sim_fallback.codes import Samples
 from sim_fallback.virtual_pluto.receiver import Receiver, Tuning
 from sim_fallback.virtual_pluto.ring import Ring, Span, at_once
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Sequence
 
+from sim_fallback.codes import Samples
+from sim_fallback.playback import Playback
 from sim_fallback.virtual_pluto.dds import Tone, waveform
 from sim_fallback.virtual_pluto.errors import IioError
-from sim_fallback.virtual_pluto.playback import Playback, Samples
 
 
 class TxBuffer:

@@ -1,4 +1,4 @@
-"""What a virtual PlutoSDR sends: stretches of samples, put on the air as the radio is set."""
+"""What a virtual radio sends: stretches of samples, put on the air as the radio is set."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from radio.api import IQ
 from sim_fallback.bands import Bands, Place
-
-Samples = npt.NDArray[np.int16]
+from sim_fallback.codes import Samples
 
 FULL_SCALE = 1 << 15
 CALIBRATION_S = 10e-3
@@ -52,11 +50,13 @@ class Outlet:
         place: in the spectrum.
         gain_db: of the transmitter.
         on: whether they leave it at all.
+        scale: by which they are larger than those that were to be sent.
     """
 
     place: Place
     gain_db: float
     on: bool
+    scale: float = 1.0
 
 
 class Playback:
@@ -90,11 +90,16 @@ class Playback:
         """Send nothing more from now on."""
         self._cut(self._bands.clock.present_s())
 
-    def route(self, outlet: Outlet) -> None:
-        """Send what is still to be sent, and all that follows, in another way."""
+    def route(self, outlet: Outlet, from_s: float | None = None) -> None:
+        """Send what is still to be sent, and all that follows, in another way.
+
+        Args:
+            outlet: the other way.
+            from_s: true time from which on; None for now.
+        """
         if outlet == self._outlet:
             return
-        present_s = self._bands.clock.present_s()
+        present_s = self._bands.clock.present_s() if from_s is None else from_s
         rest = self._rest(self._sample_at(present_s))
         self._cut(present_s)
         if outlet.place.rate_hz != self._outlet.place.rate_hz:
@@ -177,7 +182,7 @@ class Playback:
         else:
             samples = stretch.part(stretch.first, stretch.first + _length(stretch))
         iq = np.ascontiguousarray(samples).astype(np.float32).view(np.complex64)[:, 0]
-        iq /= np.float32(FULL_SCALE)
+        iq *= np.float32(self._outlet.scale / FULL_SCALE)
         place, gain_db = self._outlet.place, self._outlet.gain_db
         self._bands.send(self._name, place, iq, stretch.first, gain_db, cyclic)
 
