@@ -14,6 +14,7 @@ from typing import Protocol
 
 from sim_fallback.bands import Bands, Corrected, Place
 from sim_fallback.oscillator import Oscillator
+from sim_fallback.playback import Outlet
 from sim_fallback.streams import stream
 from sim_fallback.virtual_usrp.reference import Reference
 from sim_fallback.virtual_usrp.synthesizer import Synthesizer
@@ -55,23 +56,6 @@ class Inlet:
         gain_db: of the receiver.
         scale: by which the samples that the host reads are larger than those received.
         on: whether anything is received; otherwise all samples are 0.
-    """
-
-    place: Place
-    gain_db: float
-    scale: float
-    on: bool
-
-
-@dataclass(frozen=True)
-class Outlet:
-    """How samples leave the radio.
-
-    Attributes:
-        place: in the spectrum.
-        gain_db: of the transmitter.
-        scale: by which the samples that are sent are larger than those the host writes.
-        on: whether they leave it at all.
     """
 
     place: Place
@@ -208,7 +192,7 @@ class Board:
         rate_hz, shift_hz, scale = self._dsp(TX_DSP, TX_ORDER)
         place = Place(self._tx_lo.carrier_hz + shift_hz, self.bands.rate_hz(rate_hz))
         on = self._tx_lo.carrier_hz > 0
-        return Outlet(place, self._gain_db(GPIO_TX, TX_GAIN_BIT), scale, on)
+        return Outlet(place, self._gain_db(GPIO_TX, TX_GAIN_BIT), on, scale)
 
     def _dsp(self, first: int, order: int) -> tuple[float, float, float]:
         """Rate, shift in frequency and gain of a DSP."""

@@ -15,6 +15,7 @@ from sim_fallback.bands import Bands
 from sim_fallback.virtual_usrp import control, fifo
 from sim_fallback.virtual_usrp.board import Board
 from sim_fallback.virtual_usrp.control import Control
+from sim_fallback.virtual_usrp.data_ports import DataPorts
 from sim_fallback.virtual_usrp.fifo import Fifo
 from sim_fallback.virtual_usrp.reference import Reference
 
@@ -37,6 +38,7 @@ class UsrpServer:
             self._control_port = stack.enter_context(_bound(host, control.PORT))
             self._fifo_port = stack.enter_context(_bound(host, fifo.PORT))
             self._woken, self._wake = (stack.enter_context(end) for end in socket.socketpair())
+            stack.callback(DataPorts(board, host).close)
             self._ports = stack.pop_all()
         self._thread = threading.Thread(target=self._serve, name=f"{board.name} control")
         self._thread.daemon = True
