@@ -6,7 +6,7 @@ bench is the experiment's matter (`testbed/config.py`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any
 
 from pydantic import (
@@ -33,6 +33,7 @@ from testbed.bench_place import (
     Text,
     served_at,
     virtual_pluto_at,
+    virtual_usrp_at,
 )
 from testbed.config import Decibels, Positive, PositiveInt, Section
 
@@ -243,23 +244,34 @@ class BenchConfig(Section):
 
     def virtual_plutos(self) -> dict[str, str]:
         """HOST or HOST:PORT of the nodes whose radios are virtual PlutoSDRs on the bench's air."""
+        return self._virtual(virtual_pluto_at)
+
+    def virtual_usrps(self) -> dict[str, str]:
+        """Hosts of the nodes whose radios are virtual USRPs on the bench's air."""
+        return self._virtual(virtual_usrp_at)
+
+    def _virtual(self, at: Callable[[RadioUri], str | None]) -> dict[str, str]:
         if self.air is None:
             return {}
-        places = {
-            node.name: virtual_pluto_at(RadioUri.parse(node.radio)) for _, node in self._located()
-        }
+        places = {node.name: at(RadioUri.parse(node.radio)) for _, node in self._located()}
         return {name: place for name, place in places.items() if place is not None}
 
     def _unpaced(self) -> Iterator[tuple[Loc, str]]:
         """Time that passes by itself, for radios that wait for each other."""
         if self.air is None:
             return
-        plutos = self.virtual_plutos()
-        if self.air.pace is not None and not plutos:
-            yield ("air", "pace"), "is for PlutoSDRs, as pluto://ip:127.0.0.2; other radios wait"
+        virtual = self.virtual_plutos() | self.virtual_usrps()
+        if self.air.pace is not None and not virtual:
+            yield (
+                ("air", "pace"),
+                "is for PlutoSDRs and USRPs, as pluto://ip:127.0.0.2; other radios wait",
+            )
         for loc, node in self._located():
-            if plutos and node.name not in plutos:
-                yield (*loc, "radio"), f"{node.radio} should be a virtual PlutoSDR like the others"
+            if virtual and node.name not in virtual:
+                yield (
+                    (*loc, "radio"),
+                    f"{node.radio} should be a virtual PlutoSDR or USRP like the others",
+                )
 
     def _planned(self) -> Iterator[tuple[Loc, str]]:
         """What the link says, and the plan of the powers too."""

@@ -76,6 +76,27 @@ def virtual_pluto_at(uri: RadioUri) -> str | None:
     return f"{host}:{port}" if port else host
 
 
+def virtual_usrp_at(uri: RadioUri) -> str | None:
+    """Host of a USRP of this machine, as only virtual ones are; None for others.
+
+    Raises:
+        ValueError: it lies on this machine, and is no address of one.
+    """
+    known_as = {"usrp": uri.address, "soapy": uri.address, "gnuradio": uri.options.get("args", "")}
+    device = dict(
+        pair.strip().split("=", 1)
+        for pair in known_as.get(uri.scheme, "").split(",")
+        if "=" in pair
+    )
+    host = device.get("addr", "")
+    if not host.startswith("127."):
+        return None
+    try:
+        return str(ipaddress.IPv4Address(host))
+    except ValueError as error:
+        raise ValueError(f"{uri}: {error}") from error
+
+
 def _address(text: str) -> str:
     _require_filled(text)
     try:
@@ -92,6 +113,7 @@ def _radio(text: str) -> str:
         uri = RadioUri.parse(text)
         driver_of(uri)
         virtual_pluto_at(uri)
+        virtual_usrp_at(uri)
         address = served_at(uri)
     except RadioError as error:
         raise ValueError(str(error)) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import sys
-from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -21,9 +21,10 @@ from testbed.on_air.virtual_bench import VirtualBench
 from testbed.options import Json, Overrides
 from testbed.runs import stop_after_round
 from testbed.serving import (
+    VirtualHosts,
     serving,
     serving_air_of,
-    serving_plutos,
+    serving_virtual,
     virtual_bench,
     virtual_radios,
 )
@@ -38,7 +39,7 @@ KeyFile = Annotated[
     ),
 ]
 EVERYBODY_HERE = "zmq+tcp://127.0.0.1:*"
-MOST_PLUTOS = 200
+MOST = 200
 
 
 def air(
@@ -56,17 +57,27 @@ def air(
         int | None,
         typer.Option(
             min=1,
-            max=MOST_PLUTOS,
+            max=MOST,
             help="Serve so many virtual PlutoSDRs: the receiver, and devices from the first on.",
+        ),
+    ] = None,
+    usrps: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=MOST,
+            help="Serve so many virtual USRPs; any PlutoSDRs are the devices after them.",
         ),
     ] = None,
     host: Annotated[
         str, typer.Option(help="Where the first of them is; the others follow.")
     ] = "127.0.0.2",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Of all of them.")] = 30431,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Of the PlutoSDRs.")] = 30431,
     pace: Annotated[
         float,
-        typer.Option(help="Their time: seconds on the air in a second; inf: as fast as read."),
+        typer.Option(
+            help="Their time: seconds on the air in a second; inf: as fast as PlutoSDRs are read."
+        ),
     ] = 1.0,
     cable_db: Annotated[
         float | None,
@@ -78,21 +89,21 @@ def air(
     config = experiment_file.read(experiment).config([*(overrides or []), "uplink=iq"])
     built = Experiment(config)
     if bench is not None:
-        if at is not None or plutos is not None:
-            raise InputError("--bench says where its radios are; leave --at and --plutos out")
-        with serving_air_of(bench_file.read(bench), built, keys) as (server, hosts):
-            _serve(server, hosts, as_json)
+        if at is not None or plutos is not None or usrps is not None:
+            raise InputError("--bench says where its radios are; leave --at, --usrps, --plutos out")
+        with serving_air_of(bench_file.read(bench), built, keys) as (server, uris):
+            _serve(server, uris, as_json)
         return
     virtual = virtual_bench(built)
     with ExitStack() as stack:
-        radios, hosts = virtual_radios(virtual), {}
-        if plutos is not None:
-            hosts = _hosts(virtual, plutos, host, port)
+        radios, hosts = virtual_radios(virtual), VirtualHosts()
+        if plutos is not None or usrps is not None:
+            hosts = _hosts(virtual, usrps or 0, plutos or 0, host, port)
             if not pace > 0:
                 raise InputError(f"--pace = {pace:g} should be above 0")
-            radios = stack.enter_context(serving_plutos(virtual, hosts, pace, cable_db))
+            radios = stack.enter_context(serving_virtual(virtual, hosts, pace, cable_db))
         with serving(radios, at or EVERYBODY_HERE, keys, serial=True) as server:
-            _serve(server, hosts, as_json)
+            _serve(server, hosts.uris, as_json)
 
 
 def serve_radio(
@@ -104,14 +115,17 @@ def serve_radio(
     """Serve one radio to another process, host or interpreter."""
     radios = {"radio": partial(open_radio, uri)}
     with serving(radios, at, keys, serial=False) as server:
-        _serve(server, {}, as_json)
+        _serve(server, [], as_json)
 
 
-def _hosts(bench: VirtualBench, count: int, first: str, port: int) -> dict[str, str]:
+def _hosts(bench: VirtualBench, usrps: int, plutos: int, first: str, port: int) -> VirtualHosts:
     """Addresses on this machine, one after the other, for the first radios of a bench."""
+    count = usrps + plutos
     if count > len(bench.radios):
+        counts = {"--usrps": usrps, "--plutos": plutos}
+        asked = ", ".join(f"{option} = {number}" for option, number in counts.items() if number)
         raise InputError(
-            f"--plutos = {count}: there are a receiver and {len(bench.radios) - 1} devices; add "
+            f"{asked}: there are a receiver and {len(bench.radios) - 1} devices; add "
             f"devices.num_devices={count - 1}"
         )
     try:
@@ -120,16 +134,18 @@ def _hosts(bench: VirtualBench, count: int, first: str, port: int) -> dict[str, 
         raise InputError(f"--host = {first}: should be an address as 127.0.0.2") from error
     if not all(host.is_loopback for host in hosts):
         raise InputError(
-            f"--host = {first}: anybody can open a PlutoSDR, so virtual ones are for this machine "
-            "only; take 127.0.0.2"
+            f"--host = {first}: anybody can open a PlutoSDR or USRP, so virtual ones are for this "
+            "machine only; take 127.0.0.2"
         )
-    return {name: f"{host}:{port}" for name, host in zip(bench.radios, hosts, strict=False)}
+    places = list(zip(bench.radios, map(str, hosts), strict=False))
+    return VirtualHosts(
+        dict(places[:usrps]), {name: f"{host}:{port}" for name, host in places[usrps:]}
+    )
 
 
-def _serve(server: RadioServer, plutos: Mapping[str, str], as_json: bool) -> None:
+def _serve(server: RadioServer, others: Sequence[str], as_json: bool) -> None:
     """Say where radios are, and serve them until Ctrl-C."""
-    uris = [f"pluto://ip:{place}" for place in plutos.values()]
-    uris += [f"{server.uri}?name={name}" for name in server.names]
+    uris = [*others, *(f"{server.uri}?name={name}" for name in server.names)]
     with stop_after_round() as stop:
         if as_json:
             print_json({"radios": uris})

@@ -120,7 +120,7 @@ class PlutoServer:
 
 @contextmanager
 def serve_plutos(
-    air: Air,
+    air: Air | Bands,
     names: Sequence[str],
     hosts: Sequence[str],
     port: int = PORT,
@@ -133,7 +133,8 @@ def serve_plutos(
     clients read them, and a `WallClock` keeps pace, also more slowly than the world.
 
     Args:
-        air: shared; its carrier and rate are where it can be heard by others than Plutos.
+        air: shared; its carrier and rate are where it can be heard by others than Plutos. Or its
+            bands, where virtual radios of another kind share them.
         names: of its radios.
         hosts: one for each, as 127.0.0.2, or 127.0.0.2:31000 with a port of its own; the same one
             for several needs port 0.
@@ -149,7 +150,7 @@ def serve_plutos(
         RadioError: the air has no such radio.
         OSError: an address cannot be had.
     """
-    bands, wire = Bands(air), SyncWire() if tdd else None
+    bands, wire = air if isinstance(air, Bands) else Bands(air), SyncWire() if tdd else None
     with ExitStack() as stack:
         servers = []
         for name, where in zip(names, hosts, strict=True):

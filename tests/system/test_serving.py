@@ -3,6 +3,7 @@
 import json
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -117,7 +118,9 @@ def test_one_radio_is_served_to_those_with_a_key(airmeta_process, tmp_path):
         (("air", "--plutos", "2", "--host", "10.0.0.1"), "for this machine only; take 127.0.0.2"),
         (("air", "--plutos", "2", "--host", "127.255.255.255"), "for this machine only"),
         (("air", "--bench", "five-machines"), "five-machines.yaml: has no air"),
-        (("air", "--bench", "virtual", "--plutos", "2"), "leave --at and --plutos out"),
+        (("air", "--plutos", "8", "--usrps", "4"), "--usrps = 4, --plutos = 8: there are a rec"),
+        (("air", "--usrps", "2", "--pace", "inf"), "USRPs count time by themselves"),
+        (("air", "--bench", "virtual", "--plutos", "2"), "leave --at, --usrps, --plutos out"),
         (
             ("radio", "serve", "loopback://", "--keys", "/no/lab.secret"),
             "/no/lab.secret: is missing",
@@ -139,16 +142,31 @@ def test_plutos_at_an_address_that_is_taken_are_refused(airmeta):
     assert f"virtual PlutoSDRs cannot listen at {host}:{port}: " in " ".join(err.split())
 
 
-def test_plutos_are_served_beside_the_clock_of_their_air(airmeta_process):
-    settings = ("lab", "devices.num_devices=1", "devices.num_active=1")
+def test_usrps_at_an_address_that_is_taken_are_refused(airmeta):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.77.9", 49152))
+        code, _, err = airmeta("air", "--usrps", "1", "--host", "127.0.77.9")
+    assert code == 2
+    assert "virtual USRPs cannot listen at 127.0.77.9: " in " ".join(err.split())
+
+
+def test_usrps_and_plutos_are_served_beside_the_clock_of_their_air(airmeta_process):
+    settings = ("lab", "devices.num_devices=2", "devices.num_active=2")
+    counts = ("--plutos", "2", "--usrps", "1")
     served, _ = airmeta_process(
-        "air", *settings, "--plutos", "2", "--host", "127.0.77.3", "--port", "31411"
+        "air", *settings, *counts, "--host", "127.0.77.2", "--port", "31411"
     )
-    assert served[:2] == ["pluto://ip:127.0.77.3:31411", "pluto://ip:127.0.77.4:31411"]
-    for uri in served[:2]:
+    plutos = ["pluto://ip:127.0.77.3:31411", "pluto://ip:127.0.77.4:31411"]
+    assert served[:3] == ["usrp://addr=127.0.77.2", *plutos]
+    hello = struct.pack(">III24x", 12, ord("a"), 7)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        asking.settimeout(20)
+        asking.sendto(hello, ("127.0.77.2", 49152))
+        assert struct.unpack_from(">III", asking.recv(100)) == (12, ord("A"), 7)
+    for uri in plutos:
         host, port = uri.removeprefix("pluto://ip:").split(":")
         with socket.create_connection((host, int(port))) as line:
             line.sendall(b"VERSION\r\n")
             assert line.recv(100).startswith(b"0.24")
-    with open_radio(served[2]) as clock:
+    with open_radio(served[3]) as clock:
         assert clock.receive(10, at=clock.now() + 500_000).iq.size == 10
