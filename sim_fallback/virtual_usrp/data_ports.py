@@ -16,6 +16,7 @@ from sim_fallback.clock import BUFFER_S
 from sim_fallback.virtual_usrp import transmission, vrt
 from sim_fallback.virtual_usrp.board import Board
 from sim_fallback.virtual_usrp.host_queue import ANY, HostQueue
+from sim_fallback.virtual_usrp.loss import Loss
 from sim_fallback.virtual_usrp.reception import LAG_S, Reception
 from sim_fallback.virtual_usrp.transmission import Transmission
 
@@ -39,8 +40,11 @@ TOGETHER_S = 0.3e-3
 class _Line:
     """One port, and the host that has spoken to it last."""
 
-    def __init__(self, port: socket.socket, queue: HostQueue | None = None) -> None:
+    def __init__(
+        self, port: socket.socket, losses: tuple[Loss, Loss], queue: HostQueue | None = None
+    ) -> None:
         self.port = port
+        self._comes, self._goes = losses
         self.peer: tuple[str, int] | None = None
         self._own: tuple[str, int] = port.getsockname()
         self._queue = queue
@@ -54,6 +58,9 @@ class _Line:
     def send(self, packets: vrt.Packets) -> None:
         """Send packets to the host; lost where there is none."""
         peer, size = self.peer, packets.shape[1] * 4
+        passes = self._goes.passes(len(packets))
+        if not passes.all():
+            packets = packets[passes]
         if peer is None:
             return
         together = max(1, min(MOST_SEGMENTS, MOST_BYTES // size))
@@ -82,7 +89,7 @@ class _Line:
             used += size
             if size >= 8 and not any(datagram[4:8]):  # what teaches the address
                 self.peer = peer
-            else:
+            elif self._comes.passes(1)[0]:
                 found.append(datagram)
         return found
 
@@ -90,13 +97,21 @@ class _Line:
 class DataPorts:
     """The ports of one radio's samples, and the threads behind them."""
 
-    def __init__(self, board: Board, host: str) -> None:
+    def __init__(self, board: Board, host: str, lost: float = 0.0) -> None:
         """Listen, and give the board its streams.
+
+        Args:
+            board: whose ports they are.
+            host: address of this device.
+            lost: share of the datagrams that get lost, either way.
 
         Raises:
             OSError: the address cannot be had.
+            ValueError: everything would be lost.
         """
         self._board = board
+        key, count = board.bands.equipment(board.name).key, len((*RX_PORTS, TX_PORT))
+        losses = [(Loss(lost, key, 2 * n), Loss(lost, key, 2 * n + 1)) for n in range(count)]
         with ExitStack() as stack:
             queues = [HostQueue() for _ in RX_PORTS]
             for queue in queues:
@@ -105,8 +120,8 @@ class DataPorts:
             self._woken, self._wake = (stack.enter_context(end) for end in socket.socketpair())
             self._open = stack.pop_all()
         *receiving, sending = ports
-        self._lines = [_Line(port, queue) for port, queue in zip(receiving, queues, strict=True)]
-        self._line = _Line(sending)
+        self._lines = list(map(_Line, receiving, losses, queues))
+        self._line = _Line(sending, losses[-1])
         self._receptions = [Reception(board, dsp, line) for dsp, line in enumerate(self._lines)]
         self._transmission = Transmission(board, self._line.send)
         board.attach(self._receptions, self._transmission)

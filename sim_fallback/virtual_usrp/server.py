@@ -26,8 +26,13 @@ LOOK_EVERY_S = 1e-3  # whether the time of a command has come
 class UsrpServer:
     """One radio at one address. Leaving its context frees the address and ends all threads."""
 
-    def __init__(self, board: Board, host: str) -> None:
+    def __init__(self, board: Board, host: str, lost: float = 0.0) -> None:
         """Listen.
+
+        Args:
+            board: that is served.
+            host: its address, as 127.0.0.2.
+            lost: share of the datagrams with samples that get lost, either way.
 
         Raises:
             OSError: the address cannot be had.
@@ -38,7 +43,7 @@ class UsrpServer:
             self._control_port = stack.enter_context(_bound(host, control.PORT))
             self._fifo_port = stack.enter_context(_bound(host, fifo.PORT))
             self._woken, self._wake = (stack.enter_context(end) for end in socket.socketpair())
-            stack.callback(DataPorts(board, host).close)
+            stack.callback(DataPorts(board, host, lost).close)
             self._ports = stack.pop_all()
         self._thread = threading.Thread(target=self._serve, name=f"{board.name} control")
         self._thread.daemon = True
@@ -100,6 +105,7 @@ def serve_usrps(
     locked: bool = True,
     pps: bool = True,
     own_ppm: float = 0.0,
+    lost: float = 0.0,
 ) -> Iterator[list[UsrpServer]]:
     """Serve radios of an air as USRPs, each at its own host.
 
@@ -117,6 +123,7 @@ def serve_usrps(
         own_ppm: by up to how much their own oscillators are off, with which they run unless they
             are told to use the reference. Where each radio of the air has its own anyway, that one
             is it.
+        lost: share of the datagrams with samples that get lost, either way.
 
     Yields:
         The servers, in the order of the names.
@@ -134,5 +141,5 @@ def serve_usrps(
         servers = []
         for name, host in zip(names, hosts, strict=True):
             board = Board(bands, name, reference, own_ppm)
-            servers.append(stack.enter_context(UsrpServer(board, host)))
+            servers.append(stack.enter_context(UsrpServer(board, host, lost)))
         yield servers

@@ -18,6 +18,7 @@ from sim_fallback.virtual_usrp.board import EXTERNAL, Board
 from sim_fallback.virtual_usrp.control import Control
 from sim_fallback.virtual_usrp.eeprom import short_serial
 from sim_fallback.virtual_usrp.fifo import Fifo
+from sim_fallback.virtual_usrp.loss import Loss
 from sim_fallback.virtual_usrp.reference import Reference
 from sim_fallback.virtual_usrp.synthesizer import Synthesizer
 
@@ -333,3 +334,15 @@ def test_equipment_stays_as_it_was_but_for_the_oscillator(bands, boards):
     before = bands.equipment("b")
     use(boards[1], INTERNAL)
     assert replace(bands.equipment("b"), oscillator=before.oscillator) == before
+
+
+def test_a_network_loses_the_share_that_it_should_and_others_each_way():
+    ways = [Loss(0.2, (3, 4), way).passes(10_000) for way in (0, 1)]
+    for passes in ways:
+        assert np.mean(passes) == pytest.approx(0.8, abs=0.02)
+    assert np.any(ways[0] != ways[1])
+    np.testing.assert_array_equal(ways[0], Loss(0.2, (3, 4), 0).passes(10_000))
+    assert Loss(0.0, (3, 4), 0).passes(1000).all()
+    for share in (1.0, -0.1, math.nan):
+        with pytest.raises(ValueError, match="share"):
+            Loss(share, (3, 4), 0)
