@@ -95,6 +95,7 @@ class Bands:
     def __init__(self, air: Air) -> None:
         """Bands around an air, which is the first of them."""
         self._first = air
+        self._made_with = {name: radio.oscillator for name, radio in air.scene.equipment.items()}
         self._airs = {(air.scene.carrier_hz, air.scene.sample_rate_hz): air}
         self._needed_s: dict[str, float] = {}
         self._lock = threading.RLock()
@@ -110,6 +111,11 @@ class Bands:
     def equipment(self, name: str) -> Equipment:
         """Of a radio; RadioError where there is none of that name."""
         return self._first.scene.radio(name)
+
+    def own_oscillator(self, name: str) -> Oscillator:
+        """That a radio was made with, whatever it runs from now; RadioError as for `equipment`."""
+        self.equipment(name)
+        return self._made_with[name]
 
     def rate_hz(self, rate_hz: float) -> float:
         """The rate, or the scene's where it is as good as that."""

@@ -30,8 +30,8 @@ GPIO = (GPIO_RX, GPIO_TX)
 BLOCK = 16  # settings of each control and each DSP
 FREQUENCY, SCALE, FACTOR = 0, 1, 2  # of a DSP
 
-EXTERNAL, MIMO = 0x1C, 0x15
-"""Clock sources: the reference input, and the cable to another device, which is not wired."""
+INTERNAL, EXTERNAL, MIMO = 0x12, 0x1C, 0x15
+"""Clock sources: its own oscillator, its input, and another device, which is not wired to it."""
 
 RX_LO, TX_LO = 16, 128  # as chips on the SPI bus
 
@@ -90,13 +90,14 @@ class Board:
             bands: that it sends and receives in.
             name: in the scene of these bands; RadioError where there is none.
             reference: what is wired to its inputs; None for nothing.
-            own_ppm: by up to how much its own oscillator is off, where it is not the one of the
-                scene.
+            own_ppm: by up to how much its own oscillator is off the one of the scene, where that
+                is the reference's.
         """
         self.name, self.bands, self.reference = name, bands, reference
         equipment = bands.equipment(name)
         rng = stream(equipment.key, "USRP")
-        self._own = _own(equipment.oscillator, reference, own_ppm * float(rng.uniform(-1, 1)))
+        self._plain = bands.own_oscillator(name)
+        self._off = own_ppm / 1e6 * float(rng.uniform(-1, 1))
         start_ticks = int(rng.integers(round(MOST_SINCE_START_S * TICK_HZ)))
         self.timebase = Timebase(bands, name, reference, start_ticks)
         self._lock = threading.RLock()
@@ -106,6 +107,7 @@ class Board:
         self._outlet = self._outlet_now()
         self._receptions: Sequence[Stream] = ()
         self._transmission: Stream | None = None
+        self._run_from(INTERNAL)
 
     def attach(self, receptions: Sequence[Stream], transmission: Stream) -> None:
         """Tell these of what concerns them, one reception for each DSP."""
@@ -229,18 +231,20 @@ class Board:
 
     def _run_from(self, source: int) -> None:
         """Run from the reference where that is asked for and there is one, or on its own."""
-        oscillator = self._own
-        if source == EXTERNAL and self.reference is not None and self.reference.locked:
-            oscillator = self.reference.oscillator
+        reference = self.reference
+        if source == EXTERNAL and reference is not None and reference.locked:
+            oscillator = reference.oscillator
+        else:
+            oscillator = self._own()
         self.timebase.reclock(lambda: self.bands.run_from(self.name, oscillator))
+
+    def _own(self) -> Oscillator:
+        """Its own oscillator, which was right when it was switched to."""
+        shared = self.reference is not None and self._plain is self.reference.oscillator
+        if not shared or not self._off:
+            return self._plain
+        return Corrected.of(self._plain, self._off, -self._off * self.bands.clock.present_s())
 
 
 def _half(ticks: int, high: bool) -> int:
     return (ticks >> 32 if high else ticks) & WORD
-
-
-def _own(plain: Oscillator, reference: Reference | None, off_ppm: float) -> Oscillator:
-    """The oscillator of a board that runs from nothing else."""
-    if off_ppm == 0 or reference is None or plain is not reference.oscillator:
-        return plain
-    return Corrected.of(plain, off_ppm / 1e6)

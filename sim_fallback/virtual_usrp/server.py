@@ -134,9 +134,9 @@ def serve_usrps(
     """
     bands = air if isinstance(air, Bands) else Bands(air)
     reference = None
-    if shared and names:
-        oscillator = bands.equipment(names[0]).oscillator
-        reference = Reference(bands.clock, oscillator, locked, pps)
+    if names:
+        oscillator = bands.own_oscillator(names[0])
+        reference = Reference(bands.clock, oscillator, shared and locked, shared and pps)
     with ExitStack() as stack:
         servers = []
         for name, host in zip(names, hosts, strict=True):

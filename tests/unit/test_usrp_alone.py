@@ -139,9 +139,11 @@ def test_without_a_reference_a_clock_drifts_as_far_as_it_is_off(bands, boards):
     assert boards[1].timebase.now() - boards[0].timebase.now() == pytest.approx(ahead, abs=2)
 
 
-def test_radios_with_oscillators_of_their_own_follow_the_reference_that_is_wired(bands):
+def test_radios_with_oscillators_of_their_own_follow_the_reference_that_is_wired():
     own = Oscillator((9,), offset_ppm=-8.0, allan_deviation=0.0)
-    bands.run_from("b", own)
+    a, b = (PRESETS["usrp-octoclock"].equip(3, name) for name in NAMES)
+    scene = Scene(CARRIER, RATE, {"a": a, "b": replace(b, oscillator=own)}, {})
+    bands = Bands(Air(scene, VirtualClock()))
     reference = Reference(bands.clock, bands.equipment("a").oscillator)
     board = Board(bands, "b", reference, own_ppm=2.5)
     use(board, INTERNAL)
