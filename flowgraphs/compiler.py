@@ -20,8 +20,9 @@ from pathlib import Path
 
 from flowgraphs import interpreter
 from flowgraphs.grc_file import SUFFIX, GrcFile, Value
-from flowgraphs.interpreter import Interpreter
 from radio.api import RadioError
+from radio.interpreter import ROOT, Interpreter
+from radio.interpreter import environment as environment_of
 
 INSTALL = (
     "apt install --no-install-recommends gnuradio, or conda install -c conda-forge gnuradio; "
@@ -32,7 +33,6 @@ BLOCKS = Path(__file__).with_name("blocks")
 """Blocks of the testbed's own, and hierarchical ones as flowgraphs, for every flowgraph."""
 
 BLOCKS_PATH = "GRC_BLOCKS_PATH"
-ROOT = Path(__file__).parents[1]
 PATIENCE_S = 120.0
 # Made by the compiler without a file that describes them.
 BUILT_IN = ("epy_block", "epy_module")
@@ -72,10 +72,8 @@ def _found(named: str) -> Interpreter:
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
     """For GNU Radio's interpreter, which finds the packages it may import, and no others."""
     place = cache_directory(environ) / f"path-{hashlib.sha256(bytes(ROOT)).hexdigest()[:12]}"
-    for name in PACKAGES:
-        _link(place / name, ROOT / name)
     blocks = ":".join([str(BLOCKS), *filter(None, [environ.get(BLOCKS_PATH)])])
-    return {**environ, "PYTHONPATH": str(place), "PYTHONNOUSERSITE": "1", BLOCKS_PATH: blocks}
+    return {**environment_of(environ, place, PACKAGES), BLOCKS_PATH: blocks}
 
 
 def cache_directory(environ: Mapping[str, str]) -> Path:
@@ -165,11 +163,3 @@ def _errors(said: str) -> str:
     """What the compiler says is wrong, in a line."""
     errors = said.partition("from flowgraph:")[2].partition("***")[0] or said
     return " ".join(errors.split()) or "grcc says nothing"
-
-
-def _link(link: Path, target: Path) -> None:
-    if link.is_symlink() and link.readlink() == target:
-        return
-    link.parent.mkdir(parents=True, exist_ok=True)
-    with suppress(FileExistsError):
-        link.symlink_to(target)

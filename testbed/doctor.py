@@ -21,6 +21,7 @@ from rich.text import Text
 
 from fl_core.errors import InputError
 from flowgraphs import interpreter
+from radio.interpreter import SYSTEM
 
 PACKAGE = "airmeta"
 INSTALL = f"{sys.executable} -m pip install -e ."
@@ -30,7 +31,7 @@ LEAST_MEMORY, LEAST_DISK = 2 * GIB, 1 * GIB
 RADIO_SDKS = {
     "uhd": ("uhd", "USRP", "conda install -c conda-forge uhd, or apt install python3-uhd"),
 }
-SYSTEM_PYTHON = interpreter.SYSTEM
+SYSTEM_PYTHON = SYSTEM
 SYSTEM_IMPORTS = "import numpy, zmq; print(f'numpy {numpy.__version__}, pyzmq {zmq.__version__}')"
 
 

@@ -3,6 +3,8 @@ import sys
 import pytest
 
 from flowgraphs import interpreter
+from radio import interpreter as interpreters
+from radio.interpreter import Interpreter
 
 
 @pytest.fixture
@@ -37,23 +39,23 @@ def here(tmp_path, monkeypatch):
 def test_the_one_that_is_named_is_asked_and_no_other(script, here):
     here("def version(): return '1'")
     named = script("named", "echo noise; echo 3.10.12.0")
-    assert interpreter.find({"GR_PYTHON": named}) == interpreter.Interpreter(named, "3.10.12.0", "")
+    assert interpreter.find({"GR_PYTHON": named}) == Interpreter(named, "3.10.12.0", "")
     without = script("without", "echo 'Traceback' >&2; echo 'ImportError: no' >&2; exit 1")
     found = interpreter.find({"GR_PYTHON": without})
-    assert found == interpreter.Interpreter(without, "", "ImportError: no")
+    assert found == Interpreter(without, "", "ImportError: no")
 
 
 def test_this_interpreter_comes_before_the_systems(here, monkeypatch, script):
-    monkeypatch.setattr(interpreter, "SYSTEM", script("system", "echo 3.10.5.1"))
+    monkeypatch.setattr(interpreters, "SYSTEM", script("system", "echo 3.10.5.1"))
     assert interpreter.find({}).version == "3.10.5.1"
     here("def version(): return '3.10.12.0'")
-    assert interpreter.find({}) == interpreter.Interpreter(sys.executable, "3.10.12.0", "")
+    assert interpreter.find({}) == Interpreter(sys.executable, "3.10.12.0", "")
 
 
 def test_bindings_that_do_not_load_here_are_no_gnu_radio(here, monkeypatch, script):
-    monkeypatch.setattr(interpreter, "SYSTEM", script("system", "echo 3.10.5.1"))
+    monkeypatch.setattr(interpreters, "SYSTEM", script("system", "echo 3.10.5.1"))
     here("raise ImportError('numpy.core.multiarray failed to import')")
-    assert interpreter.find({}).python == interpreter.SYSTEM
+    assert interpreter.find({}).python == interpreters.SYSTEM
 
 
 def test_nothing_of_it_is_imported_here(here, monkeypatch):
@@ -68,10 +70,10 @@ def test_nothing_of_it_is_imported_here(here, monkeypatch):
     [("exit 3", "ended with 3"), ("exec sleep 30", "no answer within 0 s")],
 )
 def test_what_does_not_answer_says_so(script, monkeypatch, line, missing):
-    monkeypatch.setattr(interpreter, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(interpreters, "PATIENCE_S", 0.3)
     mute = script("mute", line)
-    assert interpreter.ask(mute) == interpreter.Interpreter(mute, "", missing)
+    assert interpreters.ask(mute, "") == Interpreter(mute, "", missing)
 
 
 def test_an_interpreter_that_is_not_there():
-    assert interpreter.ask("/nowhere/python").missing == "No such file or directory"
+    assert interpreters.ask("/nowhere/python", "").missing == "No such file or directory"
