@@ -80,11 +80,23 @@ def find_radios(uris: Sequence[str] = ()) -> Search:
     )
 
 
+def search(scheme: str, addresses: Sequence[str]) -> Search:
+    """What the finder of a scheme finds, whose SDK this interpreter has."""
+    finder = importlib.import_module(str(DRIVERS[scheme].finder))
+    found: Search = finder.find(addresses)
+    return found
+
+
 def _search(scheme: str, addresses: list[str]) -> Search:
-    driver = DRIVERS[scheme]
-    needs = driver.needs
-    if needs is not None and (why := needs.fault()):
+    needs = DRIVERS[scheme].needs
+    why = None if needs is None else needs.fault()
+    if needs is None or why is None:
+        return search(scheme, addresses)
+    if not needs.elsewhere:
         return Search(gaps=(Gap(f"{scheme}:// radios", f"{needs.module} {why}", needs.install),))
-    finder = importlib.import_module(str(driver.finder))
-    search: Search = finder.find(addresses)
-    return search
+    elsewhere = importlib.import_module("radio.elsewhere")
+    try:
+        found: Search = elsewhere.find_elsewhere(scheme, addresses, needs)
+    except RadioError as error:
+        return Search(gaps=(Gap(f"{scheme}:// radios", str(error), needs.install),))
+    return found

@@ -82,10 +82,13 @@ class Needs:
     Attributes:
         module: top-level module of the vendor's SDK.
         install: the command that installs it.
+        elsewhere: whether another interpreter may have it where this one has not; the radio is
+            opened there then, see `radio.elsewhere`.
     """
 
     module: str
     install: str
+    elsewhere: bool = False
 
     def fault(self) -> str | None:
         """Why the SDK does not load; None where it does.
@@ -147,14 +150,23 @@ def open_radio(uri: str, limits: Limits | None = None) -> Radio:
         RadioError: no such scheme, a wrong option, a missing SDK, or the radio cannot be opened.
     """
     parsed = RadioUri.parse(uri)
-    driver = driver_of(parsed)
+    needs = driver_of(parsed).needs
     # First and alone: whatever else does not load is a fault of this installation.
-    if driver.needs is not None and (why := driver.needs.fault()):
-        needs = driver.needs
+    why = None if needs is None else needs.fault()
+    if needs is None or why is None:
+        radio = open_here(parsed)
+    elif needs.elsewhere:
+        radio = importlib.import_module("radio.elsewhere").open_elsewhere(parsed, needs)
+    else:
         raise RadioError(f"{parsed.scheme}:// needs {needs.module}, which {why}: {needs.install}")
-    factory = getattr(importlib.import_module(driver.module), driver.factory)
-    radio = cast(Radio, factory(parsed))
     return radio if limits is None else LimitedRadio(radio, limits)
+
+
+def open_here(uri: RadioUri) -> Radio:
+    """Open a radio whose SDK this interpreter has; RadioError where it cannot be opened."""
+    driver = driver_of(uri)
+    factory = getattr(importlib.import_module(driver.module), driver.factory)
+    return cast(Radio, factory(uri))
 
 
 def choices(name: str, known: Iterable[str]) -> str:

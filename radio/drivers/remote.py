@@ -77,6 +77,8 @@ class RemoteRadio(Radio):
         keys: Keys | None = None,
         server: str | None = None,
         timeout_s: float = TIMEOUT_S,
+        opening_s: float | None = None,
+        called: str | None = None,
     ) -> None:
         """Connect and open the radio.
 
@@ -86,6 +88,8 @@ class RemoteRadio(Radio):
             keys: of this client, for a server with keys.
             server: name of the server, whose public key is among those that `keys` allow.
             timeout_s: of every answer, on top of how long a capture lasts.
+            opening_s: of the first answer; None for the same.
+            called: what messages call the radio; None for its URI.
 
         Raises:
             RadioError: a bad address, one that needs keys, nobody answers, no such radio, or
@@ -97,7 +101,7 @@ class RemoteRadio(Radio):
             raise RadioError(f"{uri}: a server with keys needs both keys and server")
         address = endpoint(uri)
         require_address(address, keys is not None)
-        self._where, self._name = str(uri), name
+        self._where, self._name = called or str(uri), name
         self._timeout_s = timeout_s
         self._numbers = count(1)
         self._passed = 0  # sample that the clock has reached, at least
@@ -111,7 +115,7 @@ class RemoteRadio(Radio):
         self._poller.register(self._events, zmq.POLLIN)
         try:
             self._connect(address, keys, server)
-            reply = self._request(Open(), timeout_s)
+            reply = self._request(Open(), opening_s or timeout_s)
             self._caps = self._expect(Opened, reply).caps
             if reply.settings is None:
                 raise WireError(f"{self._where} opened the radio without telling its settings")
