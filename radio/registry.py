@@ -124,12 +124,15 @@ PYZMQ = Needs("zmq", "pip install pyzmq")
 
 PYADI = Needs("adi", "pip install 'pyadi-iio==0.0.21' 'pylibiio>=0.25,<1', and apt install libiio0")
 
+UHD = Needs("uhd", "apt install python3-uhd uhd-host, or conda install uhd", elsewhere=True)
+
 DRIVERS: dict[str, Driver] = {
     "file": Driver("radio.drivers.file", "open_file"),
     "gnuradio": Driver("flowgraphs.zmq_radio", "open_flowgraph", PYZMQ),
     "loopback": Driver("radio.drivers.loopback", "open_loopback"),
     "pluto": Driver("radio.drivers.pluto", "open_pluto", PYADI, "radio.drivers.pluto_finder"),
     "sim": Driver("sim_fallback.sim_radio", "open_sim"),
+    "usrp": Driver("radio.drivers.usrp", "open_usrp", UHD, "radio.drivers.usrp_finder"),
     "zmq+ipc": Driver("radio.drivers.remote", "open_remote", PYZMQ),
     "zmq+tcp": Driver("radio.drivers.remote", "open_remote", PYZMQ),
 }
