@@ -28,14 +28,14 @@ if ! usable; then
 fi
 
 # Radios are also driven from Debian's own interpreter, whose vendor bindings want its numpy, and
-# flowgraphs run under it. No wheel ships the library that PlutoSDRs are opened with.
+# flowgraphs run under it. No wheel ships the libraries that PlutoSDRs and USRPs are opened with.
 missing=()
 for package in python3-numpy python3-scipy python3-matplotlib python3-zmq libiio0 libiio-utils \
-    gnuradio; do
+    uhd-host python3-uhd soapysdr-tools python3-soapysdr soapysdr-module-uhd gnuradio; do
     dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package")
 done
 if ! command -v apt-get >/dev/null; then
-    echo "setup: libiio and GNU Radio, which only some radios need, come with conda:" \
+    echo "setup: libiio, UHD, SoapySDR and GNU Radio, which only some radios need, come with conda:" \
         "conda env create -f environment.yml" >&2
 elif [ ${#missing[@]} -gt 0 ]; then
     if [ "$(id -u)" -eq 0 ] || sudo -n true 2>/dev/null; then

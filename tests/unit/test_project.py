@@ -10,6 +10,16 @@ import yaml
 ROOT = Path(__file__).parents[2]
 # Conda's name where it differs from pip's.
 CONDA_NAMES = {"torch": "pytorch", "msgpack": "msgpack-python"}
+# Conda's package with what a Debian package brings; its Python comes with all else of python3-*.
+DEBIAN_IN_CONDA = {
+    "libiio0": "libiio",
+    "libiio-utils": "libiio",
+    "uhd-host": "uhd",
+    "python3-uhd": "uhd",
+    "python3-soapysdr": "soapysdr",
+    "soapysdr-tools": "soapysdr",
+    "python3-zmq": "pyzmq",
+}
 
 
 def pins(requirements):
@@ -29,6 +39,15 @@ def test_environment_is_in_step_with_pyproject(project):
     conda = dict(e.split("=") for e in listed if isinstance(e, str) and "=" in e)
     conda.pop("python")
     assert conda == {CONDA_NAMES.get(n.lower(), n.lower()): v for n, v in wanted.items()}
+
+
+def test_conda_brings_the_radios_that_setup_installs():
+    script = (ROOT / "scripts" / "setup.sh").read_text().replace("\\\n", " ")
+    (packages,) = re.findall(r"^for package in (.+); do$", script, re.MULTILINE)
+    listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    conda = {entry.partition("=")[0] for entry in listed if isinstance(entry, str)}
+    wanted = {DEBIAN_IN_CONDA.get(p, p.removeprefix("python3-")) for p in packages.split()}
+    assert {"uhd", "soapysdr", "gnuradio"} <= wanted <= conda
 
 
 def test_every_dependency_is_pinned(project):
