@@ -159,7 +159,7 @@ def report(
 @app.command(epilog="Example: `airmeta doctor`")
 def doctor(as_json: Json = False) -> None:
     """Check this machine: what is there, what is missing, how to get it."""
-    checks = doctor_checks.checks()
+    checks = list(doctor_checks.checks())
     if as_json:
         print_json({"checks": [vars(check) for check in checks]})
     else:

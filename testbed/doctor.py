@@ -8,7 +8,6 @@ import importlib.util
 import os
 import platform
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -20,19 +19,16 @@ from rich.table import Table
 from rich.text import Text
 
 from fl_core.errors import InputError
-from flowgraphs import interpreter
-from radio.interpreter import SYSTEM
+from flowgraphs import interpreter as gnu_radio
+from radio import elsewhere, interpreter
 
 PACKAGE = "airmeta"
 INSTALL = f"{sys.executable} -m pip install -e ."
 GIB = 2**30
 LEAST_MEMORY, LEAST_DISK = 2 * GIB, 1 * GIB
-# Import name, what it drives, how to get it.
-RADIO_SDKS = {
-    "uhd": ("uhd", "USRP", "conda install -c conda-forge uhd, or apt install python3-uhd"),
-}
-SYSTEM_PYTHON = SYSTEM
 SYSTEM_IMPORTS = "import numpy, zmq; print(f'numpy {numpy.__version__}, pyzmq {zmq.__version__}')"
+RECEIVE_BUFFERS = Path("/proc/sys/net/core/rmem_max")  # Linux only
+USRP_BUFFER = 50_000_000  # bytes that UHD asks for, for each USRP
 
 
 @dataclass(frozen=True)
@@ -54,26 +50,63 @@ class Check:
     required: bool
 
 
-def checks(folder: Path = Path()) -> list[Check]:
+@dataclass(frozen=True)
+class Sdk:
+    """A vendor's software, which this interpreter or another may have.
+
+    Attributes:
+        name: of it, and what it drives.
+        module: its Python binding.
+        version: a program that prints it; that loads the binding, and what that needs.
+        remedy: the line that gets it.
+    """
+
+    name: str
+    module: str
+    version: str
+    remedy: str
+
+
+UHD = Sdk(
+    "UHD (USRP)",
+    "uhd",
+    "import ctypes, uhd; text = ctypes.create_string_buffer(64); "
+    "ctypes.CDLL(uhd.libpyuhd.__file__).uhd_get_version_string(text, 64); "
+    "print(text.value.decode())",
+    "apt install uhd-host python3-uhd, or conda install -c conda-forge uhd",
+)
+SOAPY = Sdk(
+    "SoapySDR (others)",
+    "SoapySDR",
+    "import SoapySDR; SoapySDR.loadModules(); import pathlib; "
+    "names = [pathlib.Path(m).stem.removeprefix('lib').removesuffix('Support') "
+    "for m in SoapySDR.listModules()]; "
+    "print(SoapySDR.getLibVersion(), 'with modules for', ', '.join(names) or 'no radio')",
+    "apt install python3-soapysdr and the radio's soapysdr-module-*, or conda install -c "
+    "conda-forge soapysdr",
+)
+
+
+def checks(folder: Path = Path()) -> Iterator[Check]:
     """Look at the interpreter, the dependencies, the machine, the data and the run folder.
 
     Args:
         folder: where `runs` is or would be; the working directory unless told otherwise.
     """
-    return [
-        *_distribution(),
-        _torch(),
-        _cores(),
-        _memory(),
-        _disk(folder),
-        _writable(folder / "runs"),
-        _omniglot(),
-        _libiio(),
-        *_found_radios(),
-        *_radios(),
-        _gnu_radio(),
-        _system_python(),
-    ]
+    yield from _distribution()
+    yield _torch()
+    yield _cores()
+    yield _memory()
+    yield _disk(folder)
+    yield _writable(folder / "runs")
+    yield _omniglot()
+    yield _libiio()
+    yield _sdk(UHD)
+    yield from _usrp_buffers()
+    yield _sdk(SOAPY)
+    yield _gnu_radio()
+    yield _system_python()
+    yield from _found_radios()
 
 
 def render(found: list[Check]) -> Table:
@@ -221,19 +254,34 @@ def _found_radios() -> Iterator[Check]:
         yield Check(gap.place, False, gap.why, gap.remedy, required=False)
 
 
-def _radios() -> Iterator[Check]:
-    for name, (module, drives, remedy) in RADIO_SDKS.items():
-        there = importlib.util.find_spec(module) is not None
-        detail = "installed" if there else "not installed; not needed for the simulated channel"
-        yield Check(f"{name} ({drives})", there, detail, "" if there else remedy, required=False)
+def _sdk(sdk: Sdk) -> Check:
+    """Loaded in a process of its own, for it may need another numpy than this one has."""
+    here = importlib.util.find_spec(sdk.module) is not None
+    for python in [sys.executable] * here + [elsewhere.other_python()]:
+        found = interpreter.ask(python, sdk.version)
+        if found.version:
+            return Check(sdk.name, True, f"{found.version} ({python})", "", required=False)
+    detail = f"{found.missing} ({python}); not needed for the simulated channel"
+    remedy = f"{sdk.remedy}; {elsewhere.VARIABLE} names another interpreter"
+    return Check(sdk.name, False, detail, remedy, required=False)
+
+
+def _usrp_buffers() -> Iterator[Check]:
+    """Of sockets, without which samples of USRPs on a network are lost at high rates."""
+    if RECEIVE_BUFFERS.exists():
+        most = int(RECEIVE_BUFFERS.read_text())
+        ok = most >= USRP_BUFFER
+        detail = f"net.core.rmem_max = {most}" + ("" if ok else f", and UHD asks for {USRP_BUFFER}")
+        remedy = f"sysctl -w net.core.rmem_max={USRP_BUFFER}, as root; see docs/usrp.md"
+        yield Check("USRP buffers", ok, detail, "" if ok else remedy, required=False)
 
 
 def _gnu_radio() -> Check:
     """Some interpreter that has it; seldom this one."""
-    found = interpreter.find(os.environ)
+    found = gnu_radio.find(os.environ)
     remedy = (
         "apt install gnuradio, or conda install -c conda-forge gnuradio; "
-        f"{interpreter.VARIABLE} names another interpreter"
+        f"{gnu_radio.VARIABLE} names another interpreter"
     )
     return Check(
         "GNU Radio (flowgraphs)",
@@ -246,11 +294,7 @@ def _gnu_radio() -> Check:
 
 def _system_python() -> Check:
     """Debian's interpreter, from which radios can be served whose bindings want its numpy."""
-    name, command = f"{SYSTEM_PYTHON} (radios)", [SYSTEM_PYTHON, "-c", SYSTEM_IMPORTS]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        found, missing = done.stdout.strip(), done.stderr.strip().rpartition("\n")[2]
-    except FileNotFoundError:
-        found, missing = "", "not there"
-    remedy = "apt install python3-numpy python3-zmq" if missing else ""
-    return Check(name, not missing, found or missing, remedy, required=False)
+    found = interpreter.ask(interpreter.SYSTEM, SYSTEM_IMPORTS)
+    remedy = "apt install python3-numpy python3-zmq" if found.missing else ""
+    detail = found.version or found.missing
+    return Check(f"{found.python} (radios)", not found.missing, detail, remedy, required=False)

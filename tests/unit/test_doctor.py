@@ -1,14 +1,18 @@
 import importlib.metadata
 import io
+import os
+import shutil
 import sys
 import tomllib
 from collections import namedtuple
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from radio import discovery
+from radio import discovery, interpreter
 from radio.discovery import Found, Gap, Search
 from testbed import doctor
 from testbed.doctor import Check, checks, render
@@ -112,15 +116,60 @@ def test_omniglot_is_found_whole_or_reported_by_part(
     assert check.ok and check.detail == str(tmp_path / "data") and not check.required
 
 
-def test_a_radio_sdk_is_never_required_and_seen_when_it_is_there(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.fixture
+def uhd_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where a package of that name stands, for this interpreter and those it starts."""
     package = tmp_path / "site" / "uhd"
     package.mkdir(parents=True)
-    (package / "__init__.py").write_text("raise RuntimeError('doctor must not import it')")
     monkeypatch.syspath_prepend(str(package.parent))
-    check = found("uhd", tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(package.parent))
+    yield package / "__init__.py"
+    assert "uhd" not in sys.modules, "it is for another process to import it"
+
+
+def test_an_sdk_is_looked_at_where_it_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, uhd_here: Path
+) -> None:
+    monkeypatch.setattr(doctor, "UHD", replace(doctor.UHD, version="import uhd; print(uhd.V)"))
+    uhd_here.write_text("print('[INFO] Linux'); V = '4.99.0'")
+    check = found("UHD", tmp_path)
     assert check.ok and not check.required
+    assert check.detail == f"4.99.0 ({sys.executable})"
+    uhd_here.write_text("raise ImportError('numpy.core.multiarray failed to import')")
+    monkeypatch.setenv("SDR_PYTHON", "/nowhere/python")
+    check = found("UHD", tmp_path)
+    assert not check.ok and not check.required
+    assert "No such file or directory (/nowhere/python)" in check.detail
+    assert "apt install uhd-host python3-uhd" in check.remedy
+
+
+def test_debians_interpreter_has_uhd_and_soapy(tmp_path: Path) -> None:
+    if shutil.which("SoapySDRUtil") is None or shutil.which("uhd_config_info") is None:
+        reason = "no UHD and SoapySDR; on Debian: scripts/setup.sh installs them"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    for name, module in (("UHD", ""), ("SoapySDR", "uhd")):
+        check = found(name, tmp_path)
+        assert check.ok and check.detail[0].isdecimal() and module in check.detail, check
+
+
+def test_small_buffers_are_told_with_the_line_that_enlarges_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    limit = tmp_path / "rmem_max"
+    monkeypatch.setattr(doctor, "RECEIVE_BUFFERS", limit)
+    limit.write_text("212992\n")
+    check = found("USRP buffers", tmp_path)
+    assert not check.ok and not check.required
+    assert "sysctl -w net.core.rmem_max=50000000" in check.remedy
+    limit.write_text("50000000\n")
+    assert found("USRP buffers", tmp_path).ok
+    limit.unlink()
+    assert all(each.name != "USRP buffers" for each in checks(tmp_path))
+
+
+def test_libiio_is_never_required(tmp_path: Path) -> None:
     assert not found("libiio", tmp_path).required
 
 
@@ -155,12 +204,12 @@ def test_the_table_shows_every_check_and_takes_brackets_literally() -> None:
 
 
 def test_the_systems_python_is_looked_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(doctor, "SYSTEM_PYTHON", sys.executable)
-    there = checks(tmp_path)[-1]
+    monkeypatch.setattr(interpreter, "SYSTEM", sys.executable)
+    there = found(sys.executable, tmp_path)
     assert there.ok
     assert "numpy" in there.detail
     monkeypatch.setattr(doctor, "SYSTEM_IMPORTS", "import nothing_of_that_name")
-    missing = checks(tmp_path)[-1]
+    missing = found(sys.executable, tmp_path)
     assert not missing.ok
     assert not missing.required
     assert "nothing_of_that_name" in missing.detail
