@@ -126,12 +126,20 @@ PYADI = Needs("adi", "pip install 'pyadi-iio==0.0.21' 'pylibiio>=0.25,<1', and a
 
 UHD = Needs("uhd", "apt install python3-uhd uhd-host, or conda install uhd", elsewhere=True)
 
+SOAPY = Needs(
+    "SoapySDR",
+    "apt install python3-soapysdr and the radio's soapysdr-module-*, or conda install -c "
+    "conda-forge soapysdr",
+    elsewhere=True,
+)
+
 DRIVERS: dict[str, Driver] = {
     "file": Driver("radio.drivers.file", "open_file"),
     "gnuradio": Driver("flowgraphs.zmq_radio", "open_flowgraph", PYZMQ),
     "loopback": Driver("radio.drivers.loopback", "open_loopback"),
     "pluto": Driver("radio.drivers.pluto", "open_pluto", PYADI, "radio.drivers.pluto_finder"),
     "sim": Driver("sim_fallback.sim_radio", "open_sim"),
+    "soapy": Driver("radio.drivers.soapy", "open_soapy", SOAPY),
     "usrp": Driver("radio.drivers.usrp", "open_usrp", UHD, "radio.drivers.usrp_finder"),
     "zmq+ipc": Driver("radio.drivers.remote", "open_remote", PYZMQ),
     "zmq+tcp": Driver("radio.drivers.remote", "open_remote", PYZMQ),
