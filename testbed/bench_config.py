@@ -35,7 +35,7 @@ from testbed.bench_place import (
     virtual_pluto_at,
     virtual_usrp_at,
 )
-from testbed.config import Decibels, Positive, PositiveInt, Section
+from testbed.config import Decibels, Positive, PositiveInt, PresetName, Section
 
 COORDINATOR = "coordinator"  # the name of this node on every bench
 MOST_DEVICES = 1000
@@ -123,6 +123,8 @@ class AirConfig(Section):
     """The virtual air that `airmeta up` serves, to the nodes whose radios are on it."""
 
     at: AirText  # of simulated radios
+    preset: PresetName | None = None  # of its radios; null: the experiment's iq.preset
+    pluto_preset: PresetName | None = None  # of PlutoSDRs beside USRPs; null: the same as of those
     pace: Positive | None = None  # seconds on the air in a second; null: 1 with PlutoSDRs on it
 
 

@@ -49,6 +49,12 @@ class BenchFile:
         """All nodes with a radio: the receiver, then the devices."""
         return (self.receiver, *self.devices)
 
+    @property
+    def implied(self) -> tuple[str, ...]:
+        """What it says of an experiment, as `key=value`; what the user says goes before that."""
+        air = self.config.air
+        return () if air is None or air.preset is None else (f"iq.preset={air.preset}",)
+
     def device(self, number: int) -> NodeConfig:
         """The device of this number; InputError where the bench has fewer."""
         devices = self.devices

@@ -26,6 +26,7 @@ from fl_core.power import AUTO
 MOST_ON_AIR = 100  # devices; each needs two of the 200 carriers for its pilots
 
 Scheme = Literal["air", "ideal", "noiseless", "conventional", "digital", "local"]
+PresetName = Literal["ideal", "cabled-shared-clock", "usrp-octoclock", "pluto-tcxo"]
 
 
 def _level(value: float) -> float:
@@ -185,7 +186,7 @@ class TemperatureConfig(Section):
 class IQConfig(Section):
     """The uplink sample by sample: radios of a preset on a virtual air (docs/impairments.md)."""
 
-    preset: Literal["ideal", "cabled-shared-clock", "usrp-octoclock", "pluto-tcxo"] = "pluto-tcxo"
+    preset: PresetName = "pluto-tcxo"
     carrier_hz: Annotated[float, Field(ge=7e7, le=6e9)] = 915e6
     backoff_db: Annotated[float, Field(ge=0, le=40)] = 10.0  # of a symbol of power 1
     control_s: Annotated[float, Field(ge=0, le=10)] = 0.1  # from the last sounding to the data

@@ -172,7 +172,9 @@ def _checked(
         InputError: they do not, or one of them is wrong by itself.
     """
     file = bench_file.read(bench)
-    config = experiment_file.read(experiment).config([*(overrides or []), "uplink=iq"])
+    config = experiment_file.read(experiment).config(
+        [*file.implied, *(overrides or []), "uplink=iq"]
+    )
     try:
         built = Experiment(config)
     except KeyboardInterrupt:

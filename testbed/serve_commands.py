@@ -86,12 +86,14 @@ def air(
     as_json: Json = False,
 ) -> None:
     """Serve the virtual air of an experiment to other processes, a radio for each node."""
-    config = experiment_file.read(experiment).config([*(overrides or []), "uplink=iq"])
+    file = None if bench is None else bench_file.read(bench)
+    implied = () if file is None else file.implied
+    config = experiment_file.read(experiment).config([*implied, *(overrides or []), "uplink=iq"])
     built = Experiment(config)
-    if bench is not None:
+    if file is not None:
         if at is not None or plutos is not None or usrps is not None:
             raise InputError("--bench says where its radios are; leave --at, --usrps, --plutos out")
-        with serving_air_of(bench_file.read(bench), built, keys) as (server, uris):
+        with serving_air_of(file, built, keys) as (server, uris):
             _serve(server, uris, as_json)
         return
     virtual = virtual_bench(built)

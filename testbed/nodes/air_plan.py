@@ -91,6 +91,11 @@ class AirPlan:
         virtual = experiment.bench
         if not isinstance(virtual, VirtualBench):
             raise InputError("nodes need an experiment with scheme = air and uplink = iq")
+        if bench.air is not None and bench.air.pluto_preset is not None:
+            nodes, plutos = (bench.receiver, *bench.nodes()), bench.virtual_plutos()
+            places = zip(virtual.radios, nodes, strict=False)
+            others = [radio for radio, node in places if node.name in plutos]
+            virtual = virtual.with_others(dict.fromkeys(others, bench.air.pluto_preset))
         given = bench.link.model_dump(exclude_none=True)
         gains = {key: given.pop(key) for key in ("rx_gain_db", "tx_gain_db") if key in given}
         if "reference_gain_db" in given:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from copy import copy
 from dataclasses import replace
@@ -24,14 +24,14 @@ from sim_fallback.air import Air, Scene
 from sim_fallback.airs import publish
 from sim_fallback.clock import Clock
 from sim_fallback.path import Path
-from sim_fallback.presets import PRESETS
+from sim_fallback.presets import PRESETS, Preset
 from sim_fallback.sim_radio import RX_GAIN_DB
 from sim_fallback.tapped_delay import TappedDelayLine
 from sim_fallback.temperature import Temperature
 from testbed.bench import Bench
 from testbed.calibrating.campaign import calibrate
 from testbed.calibrating.lineup import Lineup
-from testbed.config import ExperimentConfig
+from testbed.config import ExperimentConfig, PresetName
 from testbed.on_air.calibrated import PLAN, calibrated_today, gain_plan, hashes
 from testbed.on_air.held_gains import HeldGains
 from testbed.on_air.levels import Levels
@@ -77,6 +77,7 @@ class VirtualBench:
         self._path_amplitudes = path_amplitudes
         self._numerology = Numerology()
         self.preset = preset_of(config)
+        self._others: dict[str, Preset] = {}
         self.levels = Levels.of(
             self.preset.front_end,
             RX_GAIN_DB,
@@ -105,6 +106,16 @@ class VirtualBench:
         other.control_s = self.control_s if control_s is None else control_s
         other.link = replace(self.link, **link)
         other.every_s, other.first_s = other._schedule()
+        return other
+
+    def with_others(self, presets: Mapping[str, PresetName]) -> VirtualBench:
+        """The same bench with some radios of other presets, by name; each as loud as the rest."""
+        other = copy(self)
+        for radio, name in presets.items():
+            iq = self._config.iq.model_copy(update={"preset": name})
+            other._others = other._others | {
+                radio: preset_of(self._config.model_copy(update={"iq": iq}))
+            }
         return other
 
     def planned(self, plan: GainPlan) -> VirtualBench:
@@ -247,16 +258,22 @@ class VirtualBench:
         )
         losses_db = self.levels.loss_db - 20 * np.log10(self._path_amplitudes)
         losses_db -= self.preset.spread.path_gains_db(config.seed, len(losses_db))
+        presets = {name: self._others.get(name, self.preset) for name in self.radios}
+        usual_dbm = self.preset.front_end.tx_full_scale_dbm
+        louder_db = [
+            presets[name_of(i)].front_end.tx_full_scale_dbm - usual_dbm
+            for i in range(len(losses_db))
+        ]
         return Scene(
             carrier_hz=iq.carrier_hz,
             sample_rate_hz=self._numerology.sample_rate_hz,
             equipment={
-                **{name: self.preset.equip(config.seed, name) for name in self.radios},
+                **{name: preset.equip(config.seed, name) for name, preset in presets.items()},
                 CLOCK: PRESETS["ideal"].equip(config.seed, CLOCK),
             },
             paths={
                 (name_of(i), RECEIVER): Path(fading, float(loss), seed=config.seed, index=i)
-                for i, loss in enumerate(losses_db)
+                for i, loss in enumerate(losses_db + louder_db)
             },
         )
 
