@@ -6,6 +6,7 @@ import ipaddress
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -83,6 +84,9 @@ def air(
         float | None,
         typer.Option(help="Loss of a cable from the output to the input of each of them."),
     ] = None,
+    reference: Annotated[
+        bool, typer.Option(help="Wire one reference and its pulses to all USRPs, or none.")
+    ] = True,
     as_json: Json = False,
 ) -> None:
     """Serve the virtual air of an experiment to other processes, a radio for each node."""
@@ -101,6 +105,7 @@ def air(
         radios, hosts = virtual_radios(virtual), VirtualHosts()
         if plutos is not None or usrps is not None:
             hosts = _hosts(virtual, usrps or 0, plutos or 0, host, port)
+            hosts = replace(hosts, reference=reference)
             if not pace > 0:
                 raise InputError(f"--pace = {pace:g} should be above 0")
             radios = stack.enter_context(serving_virtual(virtual, hosts, pace, cable_db))

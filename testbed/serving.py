@@ -41,10 +41,12 @@ class VirtualHosts:
     Attributes:
         usrps: hosts, as 127.0.0.2, by the radio's name on the air.
         plutos: hosts as well, or 127.0.0.2:31000 with a port.
+        reference: whether one reference and its pulses are wired to all USRPs.
     """
 
     usrps: Mapping[str, str] = field(default_factory=dict)
     plutos: Mapping[str, str] = field(default_factory=dict)
+    reference: bool = True
 
     @property
     def uris(self) -> list[str]:
@@ -77,7 +79,7 @@ def serving_virtual(
 
     Args:
         bench: whose air it is.
-        hosts: where they are. The USRPs share one reference and one PPS.
+        hosts: where they are.
         pace: seconds on the air in a second; inf for as fast as it is read, which only PlutoSDRs
             can be.
         cable_db: loss of a cable from each output to its own input, where there is one.
@@ -106,7 +108,7 @@ def serving_virtual(
     own_ppm = USRP_PPM if bench.preset.offset_ppm else 0.0
     with ExitStack() as stack:
         for kind, serve, places in (
-            ("USRPs", partial(serve_usrps, own_ppm=own_ppm), hosts.usrps),
+            ("USRPs", partial(serve_usrps, shared=hosts.reference, own_ppm=own_ppm), hosts.usrps),
             ("PlutoSDRs", serve_plutos, hosts.plutos),
         ):
             try:

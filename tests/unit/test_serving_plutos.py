@@ -21,8 +21,8 @@ def served(monkeypatch):
     calls = []
 
     @contextmanager
-    def serve(bands, names, hosts, own_ppm=None):
-        calls.append((bands, names, hosts, own_ppm))
+    def serve(bands, names, hosts, **how):
+        calls.append((bands, names, hosts, how))
         yield []
 
     for name in ("serve_plutos", "serve_usrps"):
@@ -33,8 +33,9 @@ def served(monkeypatch):
         with serving.serving_virtual(bench, hosts, pace, cable_db) as radios:
             (bands, *usrps), (same, *plutos) = calls
             assert same is bands
-            assert usrps == [list(hosts.usrps), list(hosts.usrps.values()), serving.USRP_PPM]
-            assert plutos == [list(hosts.plutos), list(hosts.plutos.values()), None]
+            how = {"shared": hosts.reference, "own_ppm": serving.USRP_PPM}
+            assert usrps == [list(hosts.usrps), list(hosts.usrps.values()), how]
+            assert plutos == [list(hosts.plutos), list(hosts.plutos.values()), {}]
             with radios["clock"]() as clock:
                 assert list(radios) == ["clock"]
                 clock.now()
@@ -54,6 +55,11 @@ def test_a_cable_leads_from_each_output_to_its_own_input(served):
     assert paths["rx", "rx"].loss_db == paths["d0", "d0"].loss_db == 40.0
     assert ("d2", "d2") not in paths
     assert ("d0", "rx") in paths
+
+
+@pytest.mark.parametrize("reference", [True, False])
+def test_usrps_share_a_reference_or_none(served, reference):
+    served(0.5, hosts=serving.VirtualHosts(HOSTS.usrps, HOSTS.plutos, reference))
 
 
 def test_time_passes_at_a_pace_or_as_fast_as_it_is_used(served):
