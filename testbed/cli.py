@@ -46,7 +46,7 @@ app.command(epilog="Example: `airmeta up virtual lab rounds=20`")(up)
 app.command(epilog="Example: `airmeta status runs/lab`")(status)
 app.command(epilog="Example: `airmeta stop runs/lab`")(stop)
 
-app.command(epilog="Example: `airmeta air --plutos 4`, `airmeta air lab --at zmq+ipc:///tmp/lab`")(
+app.command(epilog="Example: `airmeta air --usrps 3`, `airmeta air lab --at zmq+ipc:///tmp/lab`")(
     air
 )
 radio_app.command(

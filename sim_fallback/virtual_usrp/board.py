@@ -33,13 +33,15 @@ FREQUENCY, SCALE, FACTOR = 0, 1, 2  # of a DSP
 INTERNAL, EXTERNAL, MIMO = 0x12, 0x1C, 0x15
 """Clock sources: its own oscillator, its input, and another device, which is not wired to it."""
 
-RX_LO, TX_LO = 16, 128  # as chips on the SPI bus
+RX_LO, TX_LO, CONVERTER = 16, 128, 256  # as chips on the SPI bus
 
 PINS, NOW_HIGH, NOW_LOW, COMPATIBLE, STATUS, PULSE_HIGH, PULSE_LOW = range(9, 16)
 COMPATIBLE_WORD = 0x000B_0001
 REFERENCE_LOCKED = 1 << 11
 WORD = (1 << 32) - 1
 
+DIGITAL_GAIN, FINE_GAIN = 0x17, 0x1A  # registers of the converter
+DIGITAL_STEP_DB, FINE_STEP_DB, STEPS = 0.5, 0.05, 15
 GAIN_STEP_DB, GAIN_STEPS = 0.5, 63
 RX_GAIN_BIT, TX_GAIN_BIT = 8, 24
 CORDIC_GAIN = 1.65
@@ -103,6 +105,7 @@ class Board:
         self._lock = threading.RLock()
         self._settings: dict[int, int] = {}
         self._rx_lo, self._tx_lo = Synthesizer(), Synthesizer()
+        self._converter: dict[int, int] = {}
         self._inlets = [self._inlet_of(dsp) for dsp in RX_DSPS]
         self._outlet = self._outlet_now()
         self._receptions: Sequence[Stream] = ()
@@ -163,11 +166,13 @@ class Board:
         return 0
 
     def write_chip(self, slaves: int, word: int, ticks: int | None = None) -> None:
-        """Write a word to the chips that are selected; the two synthesizers are all that listen."""
+        """Write a word to the chips that are selected; most have nothing to do here."""
         with self._lock:
             for slave, synthesizer in ((RX_LO, self._rx_lo), (TX_LO, self._tx_lo)):
                 if slaves & slave:
                     synthesizer.write(word)
+            if slaves & CONVERTER:
+                self._converter[word >> 8 & 0xFF] = word & 0xFF
         self._retune(ticks)
 
     def _retune(self, ticks: int | None) -> None:
@@ -187,8 +192,8 @@ class Board:
     def _inlet_of(self, dsp: int) -> Inlet:
         rate_hz, shift_hz, scale = self._dsp(dsp, RX_ORDER)
         place = Place(self._rx_lo.carrier_hz - shift_hz, self.bands.rate_hz(rate_hz))
-        on = self._rx_lo.carrier_hz > 0
-        return Inlet(place, self._gain_db(GPIO_RX, RX_GAIN_BIT), scale, on)
+        gain_db = self._gain_db(GPIO_RX, RX_GAIN_BIT) + self._converter_gain_db()
+        return Inlet(place, gain_db, scale, on=self._rx_lo.carrier_hz > 0)
 
     def _outlet_now(self) -> Outlet:
         rate_hz, shift_hz, scale = self._dsp(TX_DSP, TX_ORDER)
@@ -211,6 +216,10 @@ class Board:
     def _gain_db(self, setting: int, lowest: int) -> float:
         """Attenuation is 31.5 dB where all pins are low."""
         return GAIN_STEP_DB * (self._setting(setting) >> lowest & GAIN_STEPS)
+
+    def _converter_gain_db(self) -> float:
+        digital, fine = (self._converter.get(at, 0) & STEPS for at in (DIGITAL_GAIN, FINE_GAIN))
+        return DIGITAL_STEP_DB * digital + FINE_STEP_DB * fine
 
     def _setting(self, number: int) -> int:
         return self._settings.get(number, 0)
