@@ -82,7 +82,7 @@ def virtual_usrp_at(uri: RadioUri) -> str | None:
     Raises:
         ValueError: it lies on this machine, and is no address of one.
     """
-    known_as = {"usrp": uri.address, "soapy": uri.address, "gnuradio": uri.options.get("args", "")}
+    known_as = {"usrp": uri.address, "soapy": uri.address, "gnuradio": uri.options.get("uri", "")}
     device = dict(
         pair.strip().split("=", 1)
         for pair in known_as.get(uri.scheme, "").split(",")

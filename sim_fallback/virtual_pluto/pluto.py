@@ -298,8 +298,7 @@ class Pluto:
 
     def _own_time_s(self, t_s: float) -> float:
         """What the clock of the receiver counts at a true time; the engine runs by it."""
-        rate_hz = self.bands.rate_hz(self.settings.rx_rate_hz)
-        return self.bands.own_time_s(self.name, t_s, rate_hz)
+        return self.bands.own_time_s(self.name, t_s, self.bands.rate_hz(self.settings.rx_rate_hz))
 
     def _outlet(self) -> Outlet:
         settings = self.settings

@@ -9,7 +9,6 @@ import yaml
 from fl_core.errors import InputError
 from radio.api import Range
 from radio.limits import Limits
-from radio.registry import DRIVERS
 from testbed.bench_config import AirConfig, BenchConfig
 from testbed.bench_file import BENCH, read, shipped
 
@@ -111,14 +110,19 @@ def test_plutos_of_this_machine_are_virtual_where_there_is_an_air(bench):
     assert bench(without).config.virtual_plutos() == {}
 
 
-@pytest.mark.parametrize("radio", ["usrp://addr=127.0.0.5", "soapy://driver=uhd, addr=127.0.0.5"])
-def test_usrps_of_this_machine_are_virtual_too_and_may_be_among_plutos(bench, radio, monkeypatch):
-    scheme = radio.partition(":")[0]
-    monkeypatch.setitem(DRIVERS, scheme, DRIVERS["pluto"])
+@pytest.mark.parametrize(
+    "radio",
+    [
+        "usrp://addr=127.0.0.5",
+        "soapy://driver=uhd, addr=127.0.0.5",
+        "gnuradio://receiver_rx?source=usrp&uri=addr=127.0.0.5",
+    ],
+)
+def test_usrps_of_this_machine_are_virtual_too_and_may_be_among_plutos(bench, radio):
     mixed = bench(PLUTOS | {"receiver": {"name": "rx", "radio": radio}}).config
     assert mixed.virtual_usrps() == {"rx": "127.0.0.5"}
     assert mixed.virtual_plutos() == {"d0": "127.0.0.3:31000"}
-    real = PLUTOS | {"receiver": {"name": "rx", "radio": f"{scheme}://addr=192.168.10.2"}}
+    real = PLUTOS | {"receiver": {"name": "rx", "radio": "usrp://addr=192.168.10.2"}}
     with pytest.raises(InputError, match="should be a virtual PlutoSDR or USRP"):
         bench(real)
 
