@@ -13,6 +13,8 @@ import hypothesis
 import pytest
 
 from flowgraphs import interpreter
+from radio import elsewhere
+from radio import interpreter as interpreters
 
 ROOT = Path(__file__).parents[1]
 SERVE = """
@@ -60,6 +62,19 @@ def debian_python() -> str:
             pytest.fail(reason)
         pytest.skip(reason)
     return python
+
+
+@pytest.fixture(scope="session")
+def uhd() -> str:
+    """An interpreter that has UHD's binding, this or Debian's; scripts/setup.sh gets it."""
+    asked = "import numpy, zmq, uhd; print(uhd.__file__)"
+    found = interpreters.find("uhd", asked, os.environ.get(elsewhere.VARIABLE))
+    if found.missing:
+        reason = f"{found.python}: {found.missing}; on Debian: apt install python3-uhd uhd-host"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found.python
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import uhd
 
@@ -46,6 +47,8 @@ from radio.drivers.usrp_pulses import Pulses
 from radio.registry import RadioUri
 
 LEAD_S, TIMEOUT_S = 0.01, 2.0
+RECEIVE_BUFFERS = Path("/proc/sys/net/core/rmem_max")
+MOST_BUFFER = 50_000_000  # bytes; what UHD asks for by itself
 FARTHEST_S = 5.0  # of a change of settings: until then the board does nothing else
 
 _log = logging.getLogger(__name__)
@@ -86,7 +89,7 @@ class UsrpRadio(Radio):
         self._is_open = False
         self._bursts: UsrpBursts | None = None
         with asking(address, "cannot be opened"):
-            self._usrp = uhd.usrp.MultiUSRP(address)
+            self._usrp = uhd.usrp.MultiUSRP(_arguments(address))
         if (boards := self._usrp.get_num_mboards()) != 1:
             raise RadioError(f"{address} are {boards} boards; open each as a radio of its own")
         self._front = UsrpFront(self._usrp, address, wiring or Wiring())
@@ -280,6 +283,17 @@ class UsrpRadio(Radio):
     def _require_open(self) -> None:
         if not self._is_open:
             raise RadioError(f"the radio {self._address} is closed; open it again")
+
+
+def _arguments(address: str) -> str:
+    """Device arguments with a receive buffer that the system allows.
+
+    UHD asks for more by itself than most systems allow, and warns of it in ten lines.
+    """
+    if "recv_buff_size" in address or not RECEIVE_BUFFERS.exists():
+        return address
+    allowed = min(int(RECEIVE_BUFFERS.read_text()), MOST_BUFFER)
+    return f"{address},recv_buff_size={allowed}"
 
 
 def open_usrp(uri: RadioUri) -> UsrpRadio:

@@ -66,6 +66,8 @@ class UsrpBursts:
         self._watch = watch
         wanted = uhd.usrp.StreamArgs("fc32", "sc16")
         wanted.channels = [0]
+        # The rest of a burst that has a gap, or came too late, would be sent at a wrong time.
+        wanted.args = uhd.types.DeviceAddr("underflow_policy=next_burst")
         with asking(name, "takes no stream to send"):
             self._stream = usrp.get_tx_stream(wanted)
         self._changed = threading.Condition(threading.RLock())

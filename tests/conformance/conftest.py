@@ -18,10 +18,11 @@ from radio.api import Radio, RadioSettings, Range
 from radio.limits import LimitedRadio, Limits
 from radio.recording import RecordingRadio
 from radio.registry import open_radio
+from tests.emulation.usrp_process import usrps
 
 BUILT_IN = (
     *("loopback", "file", "sim", "sim-pluto", "limited", "recording", "calibrated"),
-    *("remote", "remote-sim", "remote-debian", "pluto", "gnuradio"),
+    *("remote", "remote-sim", "remote-debian", "pluto", "usrp", "gnuradio"),
 )
 AIRS = count()
 ANYTHING = Limits(
@@ -55,10 +56,14 @@ FAULTS = Profile(
 
 @dataclass(frozen=True)
 class Backend:
-    """How to open a radio, and whether its time stands still between operations."""
+    """How to open a radio, and whether its time stands still between operations.
+
+    Where opening takes long, tests that do not close their radio share one that stays open.
+    """
 
     open: Callable[[], Radio]
     virtual_time: bool = True
+    kept: Radio | None = None
 
 
 def recorded(folder: Path) -> str:
@@ -111,6 +116,15 @@ def pluto() -> Iterator[str]:
         yield f"pluto://{served.uris[0]}"
 
 
+@pytest.fixture(scope="session")
+def usrp(uhd: str) -> Iterator[tuple[str, Radio]]:
+    """A virtual USRP and another one that is open, at half of real time: other tests run beside."""
+    with usrps(2, pace=0.5) as served:
+        one, other = (f"{uri}?lead_s=0.1" for uri in served.uris)
+        with open_radio(other) as kept:
+            yield one, kept
+
+
 @pytest.fixture
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
     match request.param:
@@ -138,6 +152,9 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
         case "pluto":
             virtual = request.getfixturevalue("pluto")
             return Backend(lambda: open_radio(virtual), virtual_time=False)
+        case "usrp":
+            virtual, kept = request.getfixturevalue("usrp")
+            return Backend(lambda: open_radio(virtual), virtual_time=False, kept=kept)
         case "gnuradio":
             request.getfixturevalue("in_gnuradio_home")
             return Backend(lambda: open_radio("gnuradio://loop"))
@@ -146,7 +163,10 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
 
 
 @pytest.fixture
-def radio(backend: Backend) -> Iterator[Radio]:
+def radio(backend: Backend, request: pytest.FixtureRequest) -> Iterator[Radio]:
+    if backend.kept is not None and "closes" not in request.keywords:
+        yield backend.kept
+        return
     with backend.open() as radio:
         yield radio
 

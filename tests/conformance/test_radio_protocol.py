@@ -20,6 +20,7 @@ def burst(n: int, amplitude: float = 0.1) -> IQ:
     return np.full(n, amplitude, np.complex64)
 
 
+@pytest.mark.closes
 def test_caps_are_readable_while_closed(radio):
     before = radio.caps
     radio.close()
@@ -248,6 +249,7 @@ def test_only_receives(radio):
         radio.receive(10)
 
 
+@pytest.mark.closes
 def test_a_closed_radio_does_nothing(radio):
     settings, can_transmit = radio.settings, radio.caps.can_transmit
     radio.close()
