@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -12,6 +12,7 @@ from SoapySDR import SOAPY_SDR_RX, SOAPY_SDR_TX
 from radio.api import RadioCaps, RadioError, RadioSettings, Range
 
 MAX_BURST = 1 << 24
+DEFAULT_BITS = 16
 WAYS = {"rx": SOAPY_SDR_RX, "tx": SOAPY_SDR_TX}
 THERMOMETER = "temp"
 CLOSE = 1e-6  # two rates are the same within this share
@@ -72,13 +73,14 @@ class SoapyState:
             turnaround_s: by which commands have to be ahead.
         """
         device, channel = self._device, self._channel
-        full_scale = device.getNativeStreamFormat(SOAPY_SDR_RX, channel)[-1]
+        # What the samples are by themselves, Python is not told: the binding lacks that reference.
+        whole = re.findall(r"\bCS(\d+)\b", " ".join(device.getStreamFormats(SOAPY_SDR_RX, channel)))
         return RadioCaps(
             name=self._name,
             can_transmit=self.can_transmit,
             timed=timed,
             full_duplex=self.can_transmit and device.getFullDuplex(SOAPY_SDR_RX, channel),
-            bits=max(1, math.ceil(math.log2(max(full_scale, 1.0))) + 1),
+            bits=max(map(int, whole), default=DEFAULT_BITS),
             carrier_hz=self._common(device.getFrequencyRange),
             sample_rate_hz=self._common(device.getSampleRateRange),
             tx_gain_db=self._gains(SOAPY_SDR_TX),

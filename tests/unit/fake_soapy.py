@@ -90,8 +90,8 @@ class Device:
     def getFullDuplex(self, way, channel):
         return False
 
-    def getNativeStreamFormat(self, way, channel):
-        return ["CS8", 128.0]
+    def getStreamFormats(self, way, channel):
+        return ("CS8", "CF32")
 
     def getFrequencyRange(self, way, channel):
         return (Range(1e6, 2e9), Range(3e9, 6e9))
