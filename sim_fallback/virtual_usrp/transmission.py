@@ -131,7 +131,7 @@ class Transmission:
             present = self._sample_at(now_s)
             while self._uses and self._uses[0].end <= present:
                 self._used(self._uses.popleft(), now_s)
-            if self._consumed != self._told and now_s >= self._update_s():
+            if now_s >= self._update_s():
                 self._tell(now_s)
             if self._batch and self._true_time_s(self._batch_first) <= now_s + AHEAD_S:
                 self._post()
@@ -227,13 +227,13 @@ class Transmission:
         self._reports += 1
 
     def _update_s(self) -> float:
-        """When the host is told at the latest; inf for never."""
+        """When the host is told again, as what it was told may have got lost; inf for never."""
         ticks = self._ticks_per_update
-        return self._told_s + ticks / TICK_HZ if ticks else math.inf
+        return self._told_s + ticks / TICK_HZ if ticks and self._consumed >= 0 else math.inf
 
     def _due_s(self) -> Iterator[float]:
-        if self._consumed != self._told and self._ticks_per_update:
-            yield self._update_s()
+        if (update_s := self._update_s()) < math.inf:
+            yield update_s
         if self._uses:
             yield self._true_time_s(self._uses[0].end)
         if self._batch:
