@@ -67,10 +67,24 @@ def debian_python() -> str:
 @pytest.fixture(scope="session")
 def uhd() -> str:
     """An interpreter that has UHD's binding, this or Debian's; scripts/setup.sh gets it."""
-    asked = "import numpy, zmq, uhd; print(uhd.__file__)"
-    found = interpreters.find("uhd", asked, os.environ.get(elsewhere.VARIABLE))
-    if found.missing:
-        reason = f"{found.python}: {found.missing}; on Debian: apt install python3-uhd uhd-host"
+    return _having("uhd", "print(uhd.__file__)", "apt install python3-uhd uhd-host")
+
+
+@pytest.fixture(scope="session")
+def soapy_uhd() -> str:
+    """An interpreter that has SoapySDR's binding, with the module for USRPs."""
+    found = "SoapySDR.loadModules(); print(*[m for m in SoapySDR.listModules() if 'uhd' in m])"
+    remedy = "apt install python3-soapysdr soapysdr-module-uhd"
+    return _having("SoapySDR", found, remedy)
+
+
+def _having(module: str, question: str, remedy: str) -> str:
+    """The interpreter that has a module, by a question that it answers with something then."""
+    asked = f"import numpy, zmq, {module}; {question}"
+    found = interpreters.find(module, asked, os.environ.get(elsewhere.VARIABLE))
+    if not found.version:
+        why = found.missing or f"{module} lacks what is needed"
+        reason = f"{found.python}: {why}; on Debian: {remedy}"
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)

@@ -22,7 +22,7 @@ from tests.emulation.usrp_process import usrps
 
 BUILT_IN = (
     *("loopback", "file", "sim", "sim-pluto", "limited", "recording", "calibrated"),
-    *("remote", "remote-sim", "remote-debian", "pluto", "usrp", "gnuradio"),
+    *("remote", "remote-sim", "remote-debian", "pluto", "usrp", "soapy", "gnuradio"),
 )
 AIRS = count()
 ANYTHING = Limits(
@@ -125,6 +125,15 @@ def usrp(uhd: str) -> Iterator[tuple[str, Radio]]:
             yield one, kept
 
 
+@pytest.fixture(scope="session")
+def soapy(soapy_uhd: str) -> Iterator[tuple[str, Radio]]:
+    """As `usrp`, through SoapySDR."""
+    with usrps(2, pace=0.5) as served:
+        one, other = (f"soapy://driver=uhd,addr={host}?lead_s=0.1" for host in served.hosts)
+        with open_radio(other) as kept:
+            yield one, kept
+
+
 @pytest.fixture
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
     match request.param:
@@ -152,8 +161,8 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
         case "pluto":
             virtual = request.getfixturevalue("pluto")
             return Backend(lambda: open_radio(virtual), virtual_time=False)
-        case "usrp":
-            virtual, kept = request.getfixturevalue("usrp")
+        case "usrp" | "soapy" as kind:
+            virtual, kept = request.getfixturevalue(kind)
             return Backend(lambda: open_radio(virtual), virtual_time=False, kept=kept)
         case "gnuradio":
             request.getfixturevalue("in_gnuradio_home")
