@@ -25,6 +25,7 @@ fuzz: setup
 	$(BIN)/python -m benchmarks.fuzz_messages
 	$(BIN)/python -m benchmarks.fuzz_remote
 	$(BIN)/python -m benchmarks.fuzz_iiod
+	$(BIN)/python -m benchmarks.fuzz_usrp
 
 setup: $(VENV)/.stamp
 

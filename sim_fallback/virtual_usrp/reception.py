@@ -19,7 +19,7 @@ from sim_fallback.virtual_usrp import vrt
 from sim_fallback.virtual_usrp.board import Board, Inlet
 from sim_fallback.virtual_usrp.commands import Command
 from sim_fallback.virtual_usrp.receiver import Receiver
-from sim_fallback.virtual_usrp.timebase import ticks_per_sample
+from sim_fallback.virtual_usrp.timebase import TICK_HZ, Timebase, ticks_per_sample
 
 COMMAND, TIME_HIGH, TIME_LOW, FORMAT, STREAM, SIZE, RESET = 0, 1, 2, 3, 5, 7, 8
 """Settings of the stream's control."""
@@ -34,6 +34,7 @@ MOST_COMMANDS = 64
 MOST_SAMPLES = 1 << 14  # that go out together
 LONGEST = 16_000  # samples of a packet, which then fits a datagram
 RETRY_S = 0.5e-3  # when the host has no room
+SOON_S = 1.0  # what is further away than this is not looked at: clocks wander until then
 
 _log = logging.getLogger(__name__)
 
@@ -137,7 +138,7 @@ class Reception:
 
     def retuned(self, ticks: int) -> None:
         """What the board's inlet is now it is from a device time on."""
-        since_s = self._board.timebase.true_time_s(ticks)
+        since_s = in_force_s(self._board.timebase, ticks)
         inlet = self._board.rx(self._dsp)
         with self._lock:
             if inlet != self._inlets[-1][1]:
@@ -213,6 +214,8 @@ class Reception:
                 self._commands.popleft()
                 inlet = self._inlets[0][1]
                 return _Part(inlet, 0, 0, timebase.now(), 0, False, vrt.LATE_COMMAND)
+            if command.ticks > timebase.ticks_at(now_s + SOON_S):
+                return now_s + SOON_S
             begin_s = timebase.true_time_s(command.ticks)
         if now_s < begin_s + LAG_S:
             return begin_s + LAG_S
@@ -307,3 +310,9 @@ class Reception:
 
     def _sample_at(self, t_s: float, inlet: Inlet) -> int:
         return self._board.bands.sample_at(self._board.name, t_s, inlet.place.rate_hz)
+
+
+def in_force_s(timebase: Timebase, ticks: int) -> float:
+    """True time from which on a setting counts that was to at a device time; at once where late."""
+    now = timebase.now()
+    return timebase.true_time_s(min(max(ticks, now - round(LAG_S * TICK_HZ)), now))

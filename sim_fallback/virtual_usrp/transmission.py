@@ -17,7 +17,7 @@ from sim_fallback.clock import BUFFER_S
 from sim_fallback.playback import Playback
 from sim_fallback.virtual_usrp import vrt
 from sim_fallback.virtual_usrp.board import Board
-from sim_fallback.virtual_usrp.reception import LAG_S
+from sim_fallback.virtual_usrp.reception import LAG_S, in_force_s
 from sim_fallback.virtual_usrp.timebase import TICK_HZ
 
 CLEAR, POLICY, TICKS_PER_UPDATE, PACKETS_PER_UPDATE = 0, 3, 4, 5
@@ -32,10 +32,10 @@ MEMORY = 1 << 20
 """Bytes of packets that the device holds."""
 
 TOGETHER = 1 << 14
-"""Samples that are put on the air at once, where time allows it."""
+"""Samples that are put on the air at once, at most but for a packet."""
 
-AHEAD_S = 10e-3
-"""How long before its time at the latest a sample is put on the air."""
+AHEAD_S = 50e-3
+"""How long before its time a sample is put on the air, where it has come by then."""
 
 
 class _State(Enum):
@@ -61,6 +61,21 @@ class _Use:
     acknowledged: bool
 
 
+@dataclass
+class _Batch:
+    """Packets without a gap between them that are not on the air yet.
+
+    Attributes:
+        first: sample of the transmit clock.
+        packets: in their order.
+        count: of their samples.
+    """
+
+    first: int
+    packets: list[vrt.Sent]
+    count: int
+
+
 class Transmission:
     """The transmit stream of one radio. Safe to use from several threads."""
 
@@ -77,6 +92,7 @@ class Transmission:
         self._playback = Playback(board.bands, board.name, self._outlet)
         self._policy = NEXT_PACKET
         self._ticks_per_update = self._packets_per_update = 0
+        self._batches: deque[_Batch] = deque()
         self._uses: deque[_Use] = deque()
         self._clear()
 
@@ -95,17 +111,18 @@ class Transmission:
 
     def retuned(self, ticks: int) -> None:
         """What the board's outlet is now it is from a device time on."""
-        since_s = self._board.timebase.true_time_s(ticks)
+        since_s = in_force_s(self._board.timebase, ticks)
         outlet = self._board.tx()
         with self._lock:
             if outlet == self._outlet:
                 return
-            self._post()
             before = self._sample_at(since_s)
             self._playback.route(outlet, since_s)
             self._outlet = outlet
             moved = self._sample_at(since_s) - before
             self._end += moved
+            for batch in self._batches:
+                batch.first += moved
             self._uses = deque(replace(use, end=use.end + moved) for use in self._uses)
 
     def take(self, datagrams: Iterable[bytes | memoryview]) -> None:
@@ -133,11 +150,16 @@ class Transmission:
                 self._used(self._uses.popleft(), now_s)
             if now_s >= self._update_s():
                 self._tell(now_s)
-            if self._batch and self._true_time_s(self._batch_first) <= now_s + AHEAD_S:
-                self._post()
             if self._state is _State.BURST and self._end < self._earliest(present):
                 self._failed(vrt.UNDERFLOW, ends=False)
-            return min(self._due_s(), default=None)
+            rate_hz = self._outlet.place.rate_hz
+            while self._batches and self._batches[0].first <= present + AHEAD_S * rate_hz:
+                batch = self._batches.popleft()
+                self._playback.play(vrt.joined(batch.packets), batch.first)
+            due = min(self._due(), default=math.inf)
+            # By a clock that does not wander, which is good enough until somebody asks again.
+            due_s = min(now_s + (due - present) / rate_hz, self._update_s())
+            return None if due_s == math.inf else due_s
 
     def tidy(self) -> None:
         """Let go of what has been sent."""
@@ -148,8 +170,7 @@ class Transmission:
         now_s = self._board.bands.clock.present_s()
         self._state = _State.IDLE
         self._expected = 0
-        self._batch: list[vrt.Sent] = []
-        self._batch_first = self._batch_count = 0
+        self._batches.clear()
         self._end = self._sample_at(now_s)
         self._uses.clear()
         self._held = 0
@@ -184,22 +205,14 @@ class Transmission:
         return True
 
     def _place(self, packet: vrt.Sent, start: int) -> None:
-        if start != self._end:
-            self._post()
-        if not self._batch:
-            self._batch_first = start
-        self._batch.append(packet)
-        self._batch_count += packet.count
+        last = self._batches[-1] if self._batches else None
+        if last is None or start != last.first + last.count or last.count >= TOGETHER:
+            last = _Batch(start, [], 0)
+            self._batches.append(last)
+        last.packets.append(packet)
+        last.count += packet.count
         self._end = start + packet.count
         self._state = _State.IDLE if packet.ends else _State.BURST
-        if packet.ends or self._batch_count >= TOGETHER:
-            self._post()
-
-    def _post(self) -> None:
-        """Put on the air what has its place there."""
-        if self._batch:
-            self._playback.play(vrt.joined(self._batch), self._batch_first)
-            self._batch, self._batch_count = [], 0
 
     def _failed(self, code: int, ends: bool) -> None:
         """Report it and go on as the policy says; `ends` for the last packet of a burst."""
@@ -231,15 +244,15 @@ class Transmission:
         ticks = self._ticks_per_update
         return self._told_s + ticks / TICK_HZ if ticks and self._consumed >= 0 else math.inf
 
-    def _due_s(self) -> Iterator[float]:
-        if (update_s := self._update_s()) < math.inf:
-            yield update_s
+    def _due(self) -> Iterator[float]:
+        """Samples of the transmit clock at which there is something to do."""
+        rate_hz = self._outlet.place.rate_hz
         if self._uses:
-            yield self._true_time_s(self._uses[0].end)
-        if self._batch:
-            yield self._true_time_s(self._batch_first) - AHEAD_S
+            yield self._uses[0].end
+        if self._batches:
+            yield self._batches[0].first - AHEAD_S * rate_hz
         if self._state is _State.BURST:
-            yield self._true_time_s(self._end) + LAG_S
+            yield self._end + LAG_S * rate_hz
 
     def _earliest(self, present: int) -> int:
         """The sample before which it is too late to send anything."""
@@ -247,6 +260,3 @@ class Transmission:
 
     def _sample_at(self, t_s: float) -> int:
         return self._board.bands.sample_at(self._board.name, t_s, self._outlet.place.rate_hz)
-
-    def _true_time_s(self, sample: int) -> float:
-        return self._board.bands.true_time_s(self._board.name, sample, self._outlet.place.rate_hz)

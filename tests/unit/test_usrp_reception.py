@@ -192,9 +192,10 @@ def test_another_carrier_is_received_from_its_time_on(bench):
 def test_another_rate_in_the_middle_counts_at_that_rate(bench):
     begin = bench.now() + 1000 * STEP
     bench.command(2000, begin)
+    packets = bench.until(0.002)
     bench.board.inlet = replace(bench.board.inlet, place=Place(CARRIER, RATE / 2))
     bench.reception.retuned(begin + 1000 * STEP)
-    packets = bench.until(0.1)
+    packets += bench.until(0.1)
     assert len(joined(packets)) == 2000
     assert packets[3].ticks == begin + 1000 * STEP
     assert packets[4].ticks == packets[3].ticks + SIZE * 2 * STEP
@@ -225,6 +226,14 @@ def test_a_reset_forgets_commands_and_counts_anew(bench):
     bench.command(NOW | 10)
     (packet,) = bench.until(0.1)
     assert (packet.counter, packet.stream) == (0, 77)
+
+
+def test_a_command_of_another_age_is_waited_for_until_a_reset(bench):
+    bench.command(1000, 1 << 63)
+    assert bench.until(100) == []
+    bench.reception.poke(8, 1)
+    bench.command(NOW | 10)
+    assert len(joined(bench.until(101))) == 10
 
 
 def test_too_many_commands_are_dropped(bench, caplog):
