@@ -39,7 +39,7 @@ from radio.api import (
     require_settings,
 )
 from radio.converter import converted
-from radio.drivers.usrp_bursts import UsrpBursts
+from radio.drivers.usrp_bursts import UsrpBursts, cut_off
 from radio.drivers.usrp_captures import UsrpCaptures
 from radio.drivers.usrp_clock import UsrpClock, asking, is_locked, set_sources
 from radio.drivers.usrp_front import UsrpFront, Wiring
@@ -136,7 +136,11 @@ class UsrpRadio(Radio):
         if want.sample_rate_hz != now.sample_rate_hz:
             if at is not None:
                 raise RadioError(f"{self._address} changes its sample rate at once only, not at")
-            self._restart(want.sample_rate_hz)
+            try:
+                self._restart(want.sample_rate_hz)
+            except RadioError:
+                self._restart(now.sample_rate_hz)
+                raise
         if at is not None:
             self._require_near(at)
         try:
@@ -166,12 +170,11 @@ class UsrpRadio(Radio):
         self._require_open()
         bursts = self._transmitter()
         require_burst(iq, self._caps)
-        now = self._clock.now()
         if at is not None:
-            require_future(at, now)
+            require_future(at, self._clock.now())
         bursts.require_well()
         sent, clipped = converted(iq)
-        return TxReport(self._settings.tx_gain_db, clipped, bursts.post(sent, at, now))
+        return TxReport(self._settings.tx_gain_db, clipped, bursts.post(sent, at))
 
     def receive(self, n: int, at: int | None = None) -> Capture:
         """Capture n samples."""
@@ -192,9 +195,11 @@ class UsrpRadio(Radio):
                 return
             self._is_open = False
             atexit.unregister(self.close)
-            if self._bursts is not None:
-                self._bursts.close()
             try:
+                self._front.mute()
+                if self._bursts is not None:
+                    self._bursts.close()
+                    cut_off(self._usrp, self._address)
                 self._front.restore()
             except RadioError as error:
                 _log.warning("%s could not be muted and restored: %s", self._address, error)

@@ -64,16 +64,11 @@ class UsrpBursts:
         self._clock, self._name = clock, name
         self._lead_s, self._timeout_s = lead_s, timeout_s
         self._watch = watch
-        wanted = uhd.usrp.StreamArgs("fc32", "sc16")
-        wanted.channels = [0]
-        # The rest of a burst that has a gap, or came too late, would be sent at a wrong time.
-        wanted.args = uhd.types.DeviceAddr("underflow_policy=next_burst")
         with asking(name, "takes no stream to send"):
-            self._stream = usrp.get_tx_stream(wanted)
+            self._stream = _stream(usrp)
         self._changed = threading.Condition(threading.RLock())
         self._waiting: list[Burst] = []
         self._handed: deque[Burst] = deque()  # and not acknowledged yet
-        self._last_end = self._last_handed = clock.now()
         self._faults: list[str] = []
         self._stopping = False
         self._threads = [
@@ -83,31 +78,34 @@ class UsrpBursts:
         for thread in self._threads:
             thread.start()
 
-    def post(self, iq: IQ, at: int | None, now: int) -> int:
+    def post(self, iq: IQ, at: int | None) -> int:
         """Send a burst from sample `at` on, or after all others; where it begins.
 
         Raises:
             RadioError: there is another one then, or too much waits already.
         """
+        soonest = 0
+        if at is None:
+            soonest = self._clock.now() + round(self._lead_s * self._clock.rate_hz)
         with self._changed:
-            soonest = now + round(self._lead_s * self._clock.rate_hz)
-            burst = Burst(int(max(soonest, self._last_end) if at is None else at), iq)
-            for other in (*self._handed, *self._waiting):
+            others = [*self._handed, *self._waiting]
+            free = max([soonest, *(other.end for other in others)])
+            burst = Burst(int(free if at is None else at), iq)
+            for other in others:
                 if burst.start < other.end and other.start < burst.end:
                     raise RadioError(
                         f"the {other.iq.size} samples of another burst begin at sample "
                         f"{other.start}: one from {burst.start} on would overlap"
                     )
-            if burst.start < self._last_handed:
+            if self._handed and burst.start < self._handed[-1].start:
                 raise RadioError(
-                    f"{self._name} has a burst already that ends at sample {self._last_handed}; "
-                    f"one from {burst.start} on can no longer go before it"
+                    f"{self._name} has a burst already that begins at sample "
+                    f"{self._handed[-1].start}; one from {burst.start} on can no longer go before"
                 )
             if sum(each.iq.size for each in self._waiting) + iq.size > MAX_PENDING:
                 raise RadioError(f"{MAX_PENDING} samples wait to be sent already; receive first")
             self._waiting.append(burst)
             self._waiting.sort(key=lambda each: each.start)
-            self._last_end = max(self._last_end, burst.end)
             self._changed.notify_all()
             return burst.start
 
@@ -124,7 +122,7 @@ class UsrpBursts:
             self._faults.clear()
 
     def close(self) -> None:
-        """Send nothing more; the burst under way is cut off."""
+        """Send nothing more; what the board has of a burst under way is to be cut off after."""
         with self._changed:
             self._stopping = True
             self._waiting.clear()
@@ -165,33 +163,37 @@ class UsrpBursts:
                 return
             burst = self._waiting.pop(0)
             self._handed.append(burst)
-            self._last_handed = burst.end
         self._hand_over(burst)
 
     def _hand_over(self, burst: Burst) -> None:
         told = uhd.types.TXMetadata()
-        told.start_of_burst = told.has_time_spec = told.end_of_burst = True
+        told.start_of_burst = told.has_time_spec = True
         told.time_spec = self._clock.spec(burst.start)
         patience, sent = Patience(self._clock, self._timeout_s), 0
-        while sent < burst.iq.size and not self._stopping:
+        most = round(POLL_S * self._clock.rate_hz)  # libuhd goes on for as long as it gets on
+        while sent < burst.iq.size and self._wants(burst):
             with asking(self._name, "takes no samples to send"):
-                count = self._stream.send(burst.iq[sent:], told, POLL_S)
+                told.end_of_burst = sent + most >= burst.iq.size
+                count = self._stream.send(burst.iq[sent : sent + most], told, POLL_S)
             if count:
                 sent += count
                 told.start_of_burst = told.has_time_spec = False
                 patience.renew()
             elif patience.ends(burst.end, self._name):
-                break
-        if sent < burst.iq.size:
-            told.start_of_burst, told.has_time_spec = sent == 0, False
-            if sent:
-                self._stream.send(np.zeros(1, np.complex64), told, POLL_S)
-            if not self._stopping:
                 self._drop(burst)
                 self._fail(
                     f"of the burst at sample {burst.start} only {sent} of {burst.iq.size} samples "
                     "were taken: what the board says does not come through"
                 )
+        if 0 < sent < burst.iq.size:
+            told.end_of_burst = True
+            with asking(self._name, "takes no end of a burst"):
+                self._stream.send(np.zeros(1, np.complex64), told, POLL_S)
+
+    def _wants(self, burst: Burst) -> bool:
+        """Whether a burst that was handed over in part goes on."""
+        with self._changed:
+            return not self._stopping and burst in self._handed
 
     def _listen(self) -> None:
         """What the board says, and what it should have said by now."""
@@ -214,14 +216,14 @@ class UsrpBursts:
             begun = [burst for burst in self._handed if burst.start <= when]
             burst = begun[0] if begun else None
         place = "" if burst is None else f" of the burst at sample {burst.start}"
+        if burst is not None:
+            self._drop(burst)  # the board sends no more of it
         if event == Events.time_error:
-            if burst is not None:
-                self._drop(burst)
             self._fail(f"the samples{place} came too late and were not sent; leave more time")
         elif event in (Events.underflow, Events.underflow_in_packet):
-            self._fail(f"this host was too slow{place} (underflow): there is a gap in it")
+            self._fail(f"this host was too slow{place} (underflow): its rest was not sent")
         elif event in (Events.seq_error, Events.seq_error_in_packet):
-            self._fail(f"packets{place} were lost on the way to the radio")
+            self._fail(f"packets{place} were lost on the way to the radio: its rest was not sent")
 
     def _acknowledge(self, when: int) -> None:
         """The burst that ended then was sent; those before it were not acknowledged."""
@@ -246,6 +248,23 @@ class UsrpBursts:
         with self._changed:
             if burst in self._handed:
                 self._handed.remove(burst)
+
+
+def cut_off(usrp: uhd.usrp.MultiUSRP, name: str) -> None:
+    """Let a board forget what it was still to send; RadioError where it does not answer.
+
+    Its buffers hold a quarter of a second and more, and are emptied for another stream.
+    """
+    with asking(name, "cannot be kept from sending"):
+        _stream(usrp)
+
+
+def _stream(usrp: uhd.usrp.MultiUSRP) -> uhd.usrp.TXStreamer:
+    wanted = uhd.usrp.StreamArgs("fc32", "sc16")
+    wanted.channels = [0]
+    # The rest of a burst that has a gap, or came too late, would be sent at a wrong time.
+    wanted.args = uhd.types.DeviceAddr("underflow_policy=next_burst")
+    return usrp.get_tx_stream(wanted)
 
 
 def _unacknowledged(burst: Burst) -> str:

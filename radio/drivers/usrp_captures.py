@@ -103,9 +103,10 @@ class UsrpCaptures:
         iq = np.zeros(n, np.complex64)
         told = uhd.types.RXMetadata()
         end, got, patience = 0, 0, Patience(self._clock, self._timeout_s)
+        most = round(POLL_S * self._clock.rate_hz)  # libuhd goes on for as long as samples come
         while end < n:
             with asking(self._name, "does not send what it receives"):
-                count = self._stream.recv(iq[end:], told, POLL_S)
+                count = self._stream.recv(iq[end : end + most], told, POLL_S)
             if not self._is_open():
                 raise RadioError(f"the radio {self._name} was closed while it received")
             if count:

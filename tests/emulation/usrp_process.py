@@ -60,9 +60,10 @@ with serve_usrps(air, names, hosts, **options) as servers:
         for name, value in json.loads(line).items():
             if name in lose:
                 lose[name] = value
-            else:
+            elif name in ("pps", "locked"):
                 setattr(servers[0].board.reference, name, value)
-        print("done", flush=True)
+        told = [[server.board.tx().gain_db, server.board.rx(0).gain_db] for server in servers]
+        print(json.dumps(told), flush=True)
 """
 ROOT = Path(__file__).parents[2]
 
@@ -85,10 +86,14 @@ class Served:
         return [f"usrp://addr={host}" for host in self.hosts]
 
     def set(self, **values):
-        """Change what is wrong: `received`, `sent`: one in so many is lost; `pps`, `locked`."""
+        """Change what is wrong: `received`, `sent`: one in so many is lost; `pps`, `locked`.
+
+        Returns:
+            Transmit and receive gains of each, as the boards have them.
+        """
         self.process.stdin.write(json.dumps(values) + "\n")
         self.process.stdin.flush()
-        assert self.process.stdout.readline() == "done\n"
+        return json.loads(self.process.stdout.readline())
 
     def freeze(self):
         """All of them are gone, as when the network is."""

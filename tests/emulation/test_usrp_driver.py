@@ -1,0 +1,235 @@
+"""The driver on virtual USRPs, through the real libuhd."""
+
+import json
+import os
+import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+from usrp_process import usrps
+
+from radio.api import RadioError, RadioSettings
+from radio.discovery import find_radios
+from radio.interpreter import environment
+from radio.registry import open_radio
+
+PACE = 0.5  # of real time: other tests run beside this one
+LEAD = 200_000  # samples, at 1 MS/s; twice as long in the world
+SETTINGS = RadioSettings(915e6, 1e6, 10.0, 0.0)
+LOSS_DB = 20.0
+BOARDS = 11
+
+# Runs where `uhd` imports: everything in one process, and one opened board for all that is wrong.
+HERE = """
+import json, sys
+import uhd
+from radio.api import RadioError
+from radio.drivers.usrp_clock import set_sources
+from radio.drivers.usrp_front import UsrpFront, Wiring
+from radio.registry import open_radio
+
+with open_radio(sys.argv[1]) as radio:
+    capture = radio.receive(1000)
+    told = [type(radio).__name__, capture.iq.size, capture.overflows]
+usrp, said = uhd.usrp.MultiUSRP(sys.argv[1].partition("://")[2]), []
+for act in (
+    lambda: UsrpFront(usrp, "it", Wiring(subdev="B:7")),
+    lambda: UsrpFront(usrp, "it", Wiring(rx_antenna="RX9")),
+    lambda: UsrpFront(usrp, "it", Wiring(by_power=True)),
+    lambda: set_sources(usrp, "it", "sundial", None),
+):
+    try:
+        act()
+    except RadioError as error:
+        said.append(str(error))
+print(json.dumps([told, said]))
+"""
+
+
+def opened(uris, *options):
+    """Radios, opened at the same time, as programs of a bench do."""
+    text = "&".join(["lead_s=0.1", *options])
+    with ThreadPoolExecutor(len(uris)) as pool:
+        radios = list(pool.map(lambda uri: open_radio(f"{uri}?{text}"), uris))
+        list(pool.map(lambda radio: radio.configure(SETTINGS), radios))
+    return radios
+
+
+def noise(n, seed, level=0.1):
+    rng = np.random.default_rng(seed)
+    drawn = rng.standard_normal(n) + 1j * rng.standard_normal(n)
+    return (level * drawn / np.sqrt(2)).astype(np.complex64)
+
+
+@pytest.fixture(scope="module")
+def served(uhd):
+    """Boards that share a reference and pulses, and one more to open and close."""
+    with usrps(BOARDS + 1, pace=PACE, preset="ideal", loss_db=LOSS_DB) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def radios(served):
+    """All boards but one; each has set its time by itself, at pulses 1 / PACE seconds apart."""
+    pulses = ("align=pps", f"pulse_s={1 / PACE}", f"wire=driver-{served.process.pid}")
+    radios = opened(served.uris[:BOARDS], "clock=external", "time=external", *pulses)
+    yield radios
+    with ThreadPoolExecutor(BOARDS) as pool:
+        list(pool.map(lambda radio: radio.close(), radios))
+
+
+def test_boards_that_share_pulses_agree_to_the_sample(radios):
+    burst = noise(2000, 1)
+    for sender in range(3):
+        at = max(radio.now() for radio in radios[:3]) + LEAD
+        assert radios[sender].transmit(burst, at=at).started_at == at
+        others = [radio for k, radio in enumerate(radios[:3]) if k != sender]
+        receive = partial(lambda radio, first: radio.receive(4000, at=first), first=at - 1000)
+        with ThreadPoolExecutor(2) as pool:
+            captures = list(pool.map(receive, others))
+        for capture in captures:
+            assert (capture.first_sample, capture.overflows) == (at - 1000, 0)
+            match = np.abs(np.correlate(capture.iq, burst, "valid"))
+            assert int(np.argmax(match)) == 1000
+
+
+def test_ten_bursts_superpose_at_exact_offsets(radios):
+    receiver, *senders = radios
+    n, size, offsets = 3000, 9000, [37 * k * k for k in range(10)]
+    bursts = [noise(n, seed) for seed in range(10)]
+    at = receiver.now() + 4 * LEAD
+    for sender, burst, offset in zip(senders, bursts, offsets, strict=True):
+        assert sender.transmit(burst, at=at + offset).started_at == at + offset
+    capture = receiver.receive(size, at=at - 1000)
+    assert capture.overflows == 0
+    total = np.zeros(size, complex)
+    for burst, offset in zip(bursts, offsets, strict=True):
+        total[1000 + offset :][:n] += burst
+    total *= 10 ** ((SETTINGS.tx_gain_db - LOSS_DB) / 20)
+    error = capture.iq - total
+    evm_db = 10 * np.log10(np.vdot(error, error).real / np.vdot(total, total).real)
+    assert evm_db <= -50, evm_db
+
+
+def test_gains_and_carriers_are_the_boards(radios, served):
+    sender, receiver = radios[:2]
+    try:
+        applied = sender.configure(RadioSettings(2.4e9, 2e6, 20.2, 11.3))
+        assert applied == RadioSettings(2.4e9, 2e6, 20.0, 11.5)  # steps of half a decibel
+        assert sender.configure(applied) == sender.settings == applied
+        assert served.set()[0] == [20.0, 11.5]
+        with pytest.raises(RadioError, match="has no sample rate of 3300000 Hz"):
+            sender.configure(replace(applied, sample_rate_hz=3.3e6))
+        assert sender.settings == applied
+        assert sender.receive(1000).overflows == 0
+    finally:
+        sender.configure(SETTINGS)
+    levels = []
+    for tx_gain_db in (10.0, 20.0):
+        sender.configure(replace(SETTINGS, tx_gain_db=tx_gain_db))
+        at = sender.now() + LEAD
+        sender.transmit(np.full(1000, 0.5, np.complex64), at=at)
+        levels.append(np.abs(receiver.receive(1000, at=at).iq[100:900]).mean())
+    sender.configure(SETTINGS)
+    assert 20 * np.log10(levels[1] / levels[0]) == pytest.approx(10.0, abs=0.01)
+
+
+def test_bursts_go_out_in_order_of_their_times(radios):
+    sender, receiver = radios[:2]
+    at = sender.now() + 2 * LEAD
+    later, sooner = noise(1000, 1), noise(1000, 2)
+    sender.transmit(later, at=at + 5000)
+    sender.transmit(sooner, at=at)
+    heard = receiver.receive(6000, at=at).iq * 10**0.5
+    np.testing.assert_allclose(heard[:1000], sooner, atol=2e-4)
+    np.testing.assert_allclose(heard[5000:], later, atol=2e-4)
+    assert np.abs(heard[1000:5000]).max() < 1e-3
+
+
+def test_a_closed_radio_falls_silent_within_its_burst(radios, served):
+    receiver, uri = radios[0], served.uris[BOARDS]
+    (sender,) = opened([uri])
+    sender.transmit(np.full(3_000_000, 0.5, np.complex64))
+    sender.receive(LEAD)
+    closing = threading.Thread(target=sender.close)
+    closing.start()
+    heard = np.abs(receiver.receive(5 * LEAD).iq)
+    closing.join()
+    loud = np.flatnonzero(heard > 0.01)
+    assert loud.size > 0 and loud[-1] < 4 * LEAD
+    assert served.set()[BOARDS] == [0.0, 0.0]
+
+
+def test_a_program_that_is_killed_falls_silent(radios, served):
+    receiver, uri = radios[0], served.uris[BOARDS]
+    (sender,) = opened([uri])
+    sender.transmit(np.full(3_000_000, 0.5, np.complex64))
+    sender.receive(LEAD)
+    sender._process._process.send_signal(15)  # as it does itself when its parent is gone
+    for _ in range(20):
+        if np.abs(receiver.receive(LEAD // 2).iq).max() < 0.01:
+            break
+    else:
+        raise AssertionError("it goes on")
+    with pytest.raises(RadioError):
+        sender.receive(1)
+    assert served.set()[BOARDS] == [0.0, 0.0]
+
+
+def test_where_the_binding_imports_nothing_else_is_started(served, uhd, tmp_path):
+    environ = environment(os.environ, tmp_path, ["radio"])
+    words = [uhd, "-c", HERE, served.uris[BOARDS]]
+    done = subprocess.run(
+        words, capture_output=True, text=True, check=False, env=environ, cwd=tmp_path, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    told, said = json.loads(done.stdout.strip().rpartition("\n")[2])
+    assert told == ["UsrpRadio", 1000, 0]
+    for why, text in zip(
+        (
+            "it has no front end B:7, one looks like A:0",
+            "it has no rx_antenna=RX9; TX/RX, RX2",
+            "it has no calibration of its powers",
+            "it has no clock=sundial; there are internal, external",
+        ),
+        said,
+        strict=True,
+    ):
+        assert text.startswith(why)
+
+
+def test_those_that_are_there_are_found(served):
+    host = served.hosts[0]
+    nowhere = f"{host.rpartition('.')[0]}.250"
+    search = find_radios([f"usrp://addr={host}", f"usrp://addr={nowhere}"])
+    (found,) = search.found
+    assert found.uri == f"usrp://addr={host}"
+    assert found.about["type"] == "usrp2"
+    assert found.about["serial"]
+    (gap,) = search.gaps
+    assert (gap.place, gap.why) == (f"usrp://addr={nowhere}", "does not answer")
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ("?lead_s=0", "lead_s in"),
+        ("?align=moon", "align should be pps"),
+        ("?gain=loud", "gain should be power"),
+        ("?clok=external", "has no option 'clok'; the nearest is 'clock'"),
+    ],
+)
+def test_wrong_options_are_refused_before_anything_is_opened(uhd, options, why):
+    with pytest.raises(RadioError, match=why):
+        open_radio(f"usrp://addr=127.0.0.250{options}")
+
+
+def test_a_radio_that_is_not_there_is_named(uhd):
+    with pytest.raises(RadioError, match=r"usrp:// does not say which"):
+        open_radio("usrp://")
+    with pytest.raises(RadioError, match=r"addr=127\.0\.0\.250 cannot be opened"):
+        open_radio("usrp://addr=127.0.0.250")
