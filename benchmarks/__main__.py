@@ -17,7 +17,7 @@ from benchmarks.table import Table
 
 NAMES = (
     "maml", "oamp", "nmse", "topk", "engine", "air", "sync", "on_air", "remote", "nodes", "pluto",
-    "pluto_rounds", "calibration", "power", "gnuradio", "mac_channel", "usrp",
+    "pluto_rounds", "calibration", "power", "gnuradio", "mac_channel", "usrp", "usrp_rounds",
 )  # fmt: skip
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"

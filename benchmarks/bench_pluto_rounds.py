@@ -15,12 +15,22 @@ import yaml
 
 from benchmarks.table import Table
 from testbed import bench_file
-from testbed.bench_file import BENCH
+from testbed.bench_file import BENCH, BenchFile
 from testbed.run_folder import DAMAGED
 
 ROUNDS = 20
 SETTINGS = ("evaluation={every: 1000, tasks: 20, final_tasks: 20}", "checkpoint_every=1")
 FEW = ("devices={num_devices: 2, num_active: 2, num_new: 4}", "model.width=8")
+COLUMNS = (
+    *("radios", "rounds", "failed", "calls", "participation", "NMSE [dB]", "10 % [dB]"),
+    *("90 % [dB]", "predicted [dB]", "delay [samples]", "late [samples]", "a round [s]"),
+)
+LEGEND = (
+    "ten devices and a receiver, each a process; preset `{preset}`, Rayleigh fading, 19 dB. NMSE: "
+    "of the step that the server took, against the weighted sum of what the devices sent, for the "
+    "best weights; median and quantiles over rounds that did not fail. Delay: the largest of a "
+    "sounding, late: of a burst; the cyclic prefix has 32 samples. A call is a try."
+)
 LOOK_S = 0.02  # far more often than a device's memory changes
 
 Updates = dict[int, dict[int, npt.NDArray[np.float32]]]
@@ -28,38 +38,52 @@ Updates = dict[int, dict[int, npt.NDArray[np.float32]]]
 
 def measure(quick: bool = False) -> list[Table]:
     """A run over each, with true errors; over PlutoSDRs at the pace that the bench states."""
-    rounds, settings = (2, (*SETTINGS, *FEW)) if quick else (ROUNDS, SETTINGS)
     plutos = bench_file.read("virtual-plutos")
     assert plutos.config.air is not None
-    rows = []
     with tempfile.TemporaryDirectory() as folder:
-        # The same frame and the same impairments: only the radios differ.
-        simulated = yaml.safe_load(BENCH.text("virtual")[1])
-        simulated["link"] = plutos.config.link.model_dump(exclude_none=True)
-        (Path(folder) / "simulated.yaml").write_text(yaml.safe_dump(simulated))
-        # At other addresses than the shipped bench, which somebody may be using.
-        moved = BENCH.text("virtual-plutos")[1].replace("ip:127.0.", "ip:127.77.")
-        (Path(folder) / "plutos.yaml").write_text(moved)
-        for name, bench in (
-            ("`sim://`, virtual time", str(Path(folder) / "simulated.yaml")),
-            (f"`pluto://`, pace {plutos.config.air.pace:g}", str(Path(folder) / "plutos.yaml")),
-        ):
-            out = Path(folder) / f"run-{len(rows)}"
-            rows.append(_row(name, out, *watch(bench, rounds, out, settings)))
+        benches = {
+            "`sim://`, virtual time": simulated(Path(folder), plutos),
+            f"`pluto://`, pace {plutos.config.air.pace:g}": moved(Path(folder), plutos),
+        }
+        rows = compare(Path(folder), benches, quick)
     return [
         Table(
             "pluto_rounds",
             "Rounds over virtual PlutoSDRs",
-            ("radios", "rounds", "failed", "calls", "participation", "NMSE [dB]", "10 % [dB]",
-             "90 % [dB]", "predicted [dB]", "delay [samples]", "late [samples]", "a round [s]"),
-            tuple(rows),
-            "`airmeta up` of the experiment `lab`, ten devices and a receiver, each a process; "
-            "preset `pluto-tcxo`, Rayleigh fading, 19 dB. NMSE: of the step that the server took, "
-            "against the weighted sum of what the devices sent, for the best weights; median and "
-            "quantiles over rounds that did not fail. Delay: the largest of a sounding, late: of a "
-            "burst; the cyclic prefix has 32 samples. A call is a try.",
+            COLUMNS,
+            rows,
+            f"`airmeta up` of the experiment `lab`, {LEGEND.format(preset='pluto-tcxo')}",
         )
-    ]  # fmt: skip
+    ]
+
+
+def simulated(folder: Path, like: BenchFile) -> str:
+    """A bench of simulated radios with the frame and the impairments of another: its file."""
+    bench = yaml.safe_load(BENCH.text("virtual")[1])
+    bench["link"] = like.config.link.model_dump(exclude_none=True)
+    if like.config.air is not None:
+        bench["air"] = {"at": bench["air"], "preset": like.config.air.preset}
+    path = folder / "simulated.yaml"
+    path.write_text(yaml.safe_dump(bench))
+    return str(path)
+
+
+def moved(folder: Path, bench: BenchFile) -> str:
+    """A shipped bench at other addresses, for somebody may be using it: its file."""
+    text = BENCH.text(bench.config.name)[1]
+    path = folder / f"{bench.config.name}.yaml"
+    path.write_text(text.replace("=127.0.", "=127.77.").replace("ip:127.0.", "ip:127.77."))
+    return str(path)
+
+
+def compare(folder: Path, benches: dict[str, str], quick: bool) -> tuple[tuple[str, ...], ...]:
+    """The same rounds over each of these benches, by name: a row each."""
+    rounds, settings = (2, (*SETTINGS, *FEW)) if quick else (ROUNDS, SETTINGS)
+    rows = []
+    for name, bench in benches.items():
+        out = folder / f"run-{len(rows)}"
+        rows.append(_row(name, out, *watch(bench, rounds, out, settings)))
+    return tuple(rows)
 
 
 def watch(
