@@ -18,7 +18,8 @@ class End:
     Attributes:
         bits: of its converters.
         carrier_hz, sample_rate_hz, tx_gain_db, rx_gain_db: as in `RadioCaps`.
-        retunes: whether another carrier or rate breaks its streams, which then begin anew.
+        begins_anew: settings that break its streams, which then begin anew.
+        has_time: whether it knows the time of its samples. Such a radio is one process's.
     """
 
     bits: int
@@ -26,7 +27,8 @@ class End:
     sample_rate_hz: Range
     tx_gain_db: Range
     rx_gain_db: Range
-    retunes: bool
+    begins_anew: frozenset[str]
+    has_time: bool = False
 
 
 NOTHING = End(
@@ -35,7 +37,7 @@ NOTHING = End(
     sample_rate_hz=Range(1e3, 100e6),
     tx_gain_db=Range(-90.0, 0.0),
     rx_gain_db=Range(0.0, 60.0),
-    retunes=False,
+    begins_anew=frozenset(),
 )
 """No radio: a loop, a null sink, a file."""
 
@@ -46,7 +48,7 @@ ENDS = {
         sample_rate_hz=Range(521e3, 61.44e6),
         tx_gain_db=Range(-89.75, 0.0),
         rx_gain_db=Range(-1.0, 62.0),
-        retunes=True,
+        begins_anew=frozenset({"carrier_hz", "sample_rate_hz"}),
     ),
     "usrp": End(
         bits=14,
@@ -54,7 +56,8 @@ ENDS = {
         sample_rate_hz=Range(100e3, 61.44e6),
         tx_gain_db=Range(0.0, 90.0),
         rx_gain_db=Range(0.0, 76.0),
-        retunes=True,
+        begins_anew=frozenset({"sample_rate_hz"}),
+        has_time=True,
     ),
 }
 """By what `sink` or `source` is chosen."""

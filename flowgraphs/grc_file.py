@@ -23,7 +23,7 @@ from radio.registry import choices
 SUFFIX = ".grc"
 HERE = Path(__file__).parent
 # Sinks of streams bind, in GNU Radio 3.10.
-_BINDS = re.compile(r"zeromq_(push|pub|rep)_sink")
+_BINDS = re.compile(r"zeromq_(push|pub|rep)(_msg)?_sink")
 Value = str | int | float | complex
 
 

@@ -1,10 +1,11 @@
-"""Runs one compiled flowgraph, under the interpreter that has GNU Radio.
+"""Runs compiled flowgraphs, mostly one, under the interpreter that has GNU Radio.
 
-    python host.py FD '{"path": ..., "name": ..., "values": {...}, "folder": ...}'
+    python host.py FD '{"graphs": [{"path": ..., "name": ..., "values": {...}}], "folder": ...}'
 
 FD is a socket to whoever started it, with a line of JSON a message: from here ``ready``, ``set``,
-``refused`` and ``ended``; to here ``set``. The flowgraph stops on SIGTERM, and when that socket
-closes: a program that was killed leaves no flowgraph behind. This file is GPL-3.0-or-later, because
+``refused`` and ``ended``; to here ``set``. Flowgraphs stop on SIGTERM, and when that socket
+closes: a program that was killed leaves none behind. They are several where they share a radio that
+only one process can have. This file is GPL-3.0-or-later, because
 it links GNU Radio; it imports nothing of the rest of the tree.
 """
 
@@ -50,31 +51,76 @@ class Control:
             yield json.loads(line)
 
 
+class Together:
+    """The flowgraphs of this process, which are begun, set and ended as one."""
+
+    def __init__(self, told: list[dict[str, Any]]) -> None:
+        self.modules = [_load(each["path"], each["name"]) for each in told]
+        kinds = [getattr(m, each["name"]) for m, each in zip(self.modules, told, strict=True)]
+        self.windows = next(filter(None, map(_windows, kinds)), None)
+        self.graphs: list[Any] = []
+        for module, kind, each in zip(self.modules, kinds, told, strict=True):
+            graph = kind(**each["values"])
+            _snippets(module, "main_after_init", graph)
+            self.graphs.append(graph)
+
+    @property
+    def blocks(self) -> dict[str, Any]:
+        """What they hold, by name."""
+        return {name: block for graph in self.graphs for name, block in vars(graph).items()}
+
+    def start(self) -> None:
+        """Start them."""
+        for module, graph in zip(self.modules, self.graphs, strict=True):
+            graph.start()
+            _snippets(module, "main_after_start", graph)
+
+    def wait(self) -> None:
+        """Wait until all have ended."""
+        for graph in self.graphs:
+            graph.wait()
+
+    def end(self) -> None:
+        """Stop them."""
+        for graph in self.graphs:
+            graph.stop()
+        for module, graph in zip(self.modules, self.graphs, strict=True):
+            graph.wait()
+            _snippets(module, "main_after_stop", graph)
+
+    def set(self, name: str, value: Any) -> None:
+        """Set a parameter of all that have it."""
+        for graph in self.graphs:
+            if hasattr(graph, f"set_{name}"):
+                getattr(graph, f"set_{name}")(value)
+
+    def show(self) -> None:
+        """Show those that are windows."""
+        for graph in self.graphs:
+            if hasattr(graph, "show"):
+                graph.show()
+
+
 def main() -> None:
-    """Run it until told otherwise."""
+    """Run them until told otherwise."""
     control, told = Control(int(sys.argv[1])), json.loads(sys.argv[2])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal: for whoever started this
     signal.signal(signal.SIGTERM, _leave)
     code = 1
     try:
-        module = _load(told["path"], told["name"])
-        kind = getattr(module, told["name"])
-        windows = _windows(kind)
-        graph = kind(**told["values"])
-        _snippets(module, "main_after_init", graph)
-        _hurry(graph)
-        graph.start()
-        _snippets(module, "main_after_start", graph)
-        control.say("ready", gnuradio=gr.version(), endpoints=_endpoints(graph))
-        threading.Thread(target=_await_end, args=(graph, control), daemon=True).start()
+        graphs = Together(told["graphs"])
+        _hurry(graphs)
+        graphs.start()
+        control.say("ready", gnuradio=gr.version(), endpoints=_endpoints(graphs))
+        threading.Thread(target=_await_end, args=(graphs, control), daemon=True).start()
         try:
-            if windows is None:
-                _serve(graph, control)
+            if graphs.windows is None:
+                _serve(graphs, control)
             else:
-                _show(windows, graph, control)
+                _show(graphs.windows, graphs, control)
         finally:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is what happens
-            _stop(module, graph)
+            _stop(graphs)
         code = 0
     except SystemExit as error:  # as a snippet says what is wrong
         code = 0 if error.code in (0, None) else 1
@@ -112,10 +158,10 @@ def _snippets(module: ModuleType, section: str, graph: Any) -> None:
         snippets(graph)
 
 
-def _serve(graph: Any, control: Control) -> None:
+def _serve(graphs: Together, control: Control) -> None:
     """Do as told, until the other end closes."""
     for message in control.asked():
-        _set(graph, message["values"], control)
+        _set(graphs, message["values"], control)
 
 
 def _windows(kind: type) -> Any:
@@ -129,60 +175,54 @@ def _windows(kind: type) -> Any:
     return Qt.QApplication(sys.argv[:1])
 
 
-def _show(windows: Any, graph: Any, control: Control) -> None:
-    """Show it until its window or the other end closes; windows want this thread."""
+def _show(windows: Any, graphs: Together, control: Control) -> None:
+    """Show them until their window or the other end closes; windows want this thread."""
     from PyQt5 import Qt  # noqa: PLC0415 (which only some flowgraphs need)
 
     def serve() -> None:
-        _serve(graph, control)
+        _serve(graphs, control)
         Qt.QMetaObject.invokeMethod(windows, "quit", Qt.Qt.QueuedConnection)
 
     threading.Thread(target=serve, daemon=True).start()
-    graph.show()
+    graphs.show()
     windows.exec_()
     control.say("ended")
 
 
-def _hurry(graph: Any) -> None:
-    for block in vars(graph).values():
+def _hurry(graphs: Together) -> None:
+    for block in graphs.blocks.values():
         if hasattr(block, "set_blkd_input_timer_value"):
             block.set_blkd_input_timer_value(POLL_MS)
 
 
-def _endpoints(graph: Any) -> dict[str, str]:
-    """Where its ZMQ blocks are, as they say themselves."""
-    blocks = vars(graph).items()
+def _endpoints(graphs: Together) -> dict[str, str]:
+    """Where their ZMQ blocks are, as they say themselves."""
+    blocks = graphs.blocks.items()
     return {
         name: block.last_endpoint() for name, block in blocks if hasattr(block, "last_endpoint")
     }
 
 
-def _await_end(graph: Any, control: Control) -> None:
-    graph.wait()
+def _await_end(graphs: Together, control: Control) -> None:
+    graphs.wait()
     control.say("ended")
 
 
-def _set(graph: Any, values: dict[str, Any], control: Control) -> None:
+def _set(graphs: Together, values: dict[str, Any], control: Control) -> None:
     try:
         for name, value in values.items():
-            getattr(graph, f"set_{name}")(value)
+            graphs.set(name, value)
     except Exception as error:  # noqa: BLE001 (a block refuses with whatever it likes)
         control.say("refused", why=f"{type(error).__name__}: {error}")
     else:
         control.say("set")
 
 
-def _stop(module: ModuleType, graph: Any) -> None:
-    """Stop it; blocks that do not end in time are left."""
-    ending = threading.Thread(target=_end, args=(module, graph), daemon=True)
+def _stop(graphs: Together) -> None:
+    """Stop them; blocks that do not end in time are left."""
+    ending = threading.Thread(target=graphs.end, daemon=True)
     ending.start()
     ending.join(END_S)
-
-
-def _end(module: ModuleType, graph: Any) -> None:
-    graph.stop()
-    graph.wait()
-    _snippets(module, "main_after_stop", graph)
 
 
 main()

@@ -19,8 +19,11 @@ from flowgraphs.tags import Tag, decoded, encoded
 from radio.api import IQ, RadioError
 from radio.streaming import SendStream
 
-FROM_HOST, TO_HOST = "from_host", "to_host"
-"""Parameters that a flowgraph has for its addresses, if samples go into it, or come out."""
+FROM_HOST, TO_HOST, REPORTS = "from_host", "to_host", "reports"
+"""Parameters that a flowgraph has for its addresses: where samples go into it and come out, and
+where messages do."""
+
+ADDRESSES = (FROM_HOST, TO_HOST, REPORTS)
 
 MOST_WAITING = 4  # messages on their way into a flowgraph, or out of it
 LOOK_MS = 100  # after which a flowgraph that does nothing is looked at
@@ -30,7 +33,7 @@ SAMPLE = np.dtype(np.complex64)
 
 def addresses(parameters: Iterable[str], folder: Path) -> dict[str, str]:
     """Addresses in a folder for a flowgraph with these parameters."""
-    return {each: f"ipc://{folder}/{each}" for each in (FROM_HOST, TO_HOST) if each in parameters}
+    return {each: f"ipc://{folder}/{each}" for each in ADDRESSES if each in parameters}
 
 
 class Bursts:

@@ -1,5 +1,7 @@
 """A flowgraph that runs: in a process of GNU Radio's interpreter, for as long as its context lasts.
 
+Several run as one where they share a radio that only one process can have.
+
     with Flowgraph("device_tx", {"sink": "null"}) as graph:
         ...
 
@@ -22,7 +24,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -30,6 +32,8 @@ from typing import Any, Self
 from flowgraphs.compiler import Program, compiled, environment
 from flowgraphs.grc_file import GrcFile, Value
 from radio.api import RadioError
+from radio.interpreter import Interpreter
+from radio.registry import choices
 
 HOST = Path(__file__).with_name("host.py")
 START_S = 60.0  # until it is ready, from a cold disk
@@ -46,7 +50,9 @@ class Flowgraph:
     """A running flowgraph.
 
     Attributes:
-        program: what runs.
+        name: of it, or of all with a ``+`` between.
+        parameters: that it has.
+        programs: what runs.
         values: of its parameters, as far as they were given.
         folder: of its own, for sockets; gone when it ends.
         endpoints: where its ZMQ blocks are, by the blocks' names.
@@ -54,7 +60,7 @@ class Flowgraph:
 
     def __init__(
         self,
-        grc: GrcFile | str,
+        grc: GrcFile | str | Sequence[GrcFile],
         values: Mapping[str, object],
         environ: Mapping[str, str] = os.environ,
         folder: Path | None = None,
@@ -63,8 +69,9 @@ class Flowgraph:
         """Compile it where that was not done before, start it, and wait until it is ready.
 
         Args:
-            grc: the flowgraph, or its name or path.
-            values: of parameters; ``{folder}`` in texts stands for `folder`.
+            grc: the flowgraph, or its name or path; or several that run in one process.
+            values: of parameters, each for every flowgraph that has it; ``{folder}`` in texts
+                stands for `folder`.
             environ: of the process; says which interpreter, too.
             folder: to be its own; None makes one.
             patience_s: until it is ready.
@@ -73,16 +80,21 @@ class Flowgraph:
             RadioError: GNU Radio or a block of it is absent, the flowgraph does not compile, a
                 parameter is unknown or has no such value, an address is taken, or it fails.
         """
-        grc = GrcFile.named(grc) if isinstance(grc, str) else grc
-        self.name = grc.name
-        checked = grc.checked(values)
-        self.program: Program = compiled(grc, checked, environ)
+        one = GrcFile.named(grc) if isinstance(grc, str) else grc
+        files = [one] if isinstance(one, GrcFile) else list(one)
+        self.name = "+".join(each.name for each in files)
+        self.parameters = {name: it for each in files for name, it in each.parameters.items()}
+        checked = self._checked(values)
+        self.programs: list[Program] = [
+            compiled(each, _of(each, checked), environ) for each in files
+        ]
         self.folder = folder or Path(tempfile.mkdtemp(prefix="airmeta-flowgraph-"))
         self.values: dict[str, Value] = {
             name: value.replace("{folder}", str(self.folder)) if isinstance(value, str) else value
             for name, value in checked.items()
         }
-        self._bound = [str(self.values.get(each.name, each.default)) for each in grc.bound]
+        bound = [parameter for each in files for parameter in each.bound]
+        self._bound = [str(self.values.get(each.name, each.default)) for each in bound]
         self._lines: deque[str] = deque(maxlen=LINES)
         self._heard = b""
         self._is_over = False
@@ -101,6 +113,16 @@ class Flowgraph:
         self.endpoints: dict[str, str] = dict(ready["endpoints"])
 
     @property
+    def chosen(self) -> dict[str, str]:
+        """Choices that were made."""
+        return {name: value for each in self.programs for name, value in each.chosen.items()}
+
+    @property
+    def gnuradio(self) -> Interpreter:
+        """What it runs under."""
+        return self.programs[0].gnuradio
+
+    @property
     def log(self) -> str:
         """The last lines of what it and GNU Radio said."""
         return "\n".join(self._lines)
@@ -117,9 +139,9 @@ class Flowgraph:
             RadioError: no such parameter or value, a choice, which is made at the start, or a
                 block refuses.
         """
-        checked = self.program.grc.checked(values)
+        checked = self._checked(values)
         for name in checked:
-            if name in self.program.chosen:
+            if name in self.chosen:
                 raise RadioError(
                     f"flowgraph {self.name}: {name} is chosen when it starts; start it again"
                 )
@@ -185,17 +207,25 @@ class Flowgraph:
     ) -> None:
         self.stop()
 
+    def _checked(self, given: Mapping[str, object]) -> dict[str, Value]:
+        """As `GrcFile.checked`, of parameters that any of them has."""
+        where = f"flowgraph {self.name}"
+        for name in given:
+            if name not in self.parameters:
+                known = choices(name, self.parameters)
+                raise RadioError(f"{where} has no parameter {name!r}; {known}")
+        return {name: self.parameters[name].read(value, where) for name, value in given.items()}
+
     def _spawn(self, theirs: socket.socket, environ: Mapping[str, str]) -> subprocess.Popen[str]:
-        told = {
-            "path": str(self.program.path),
-            "name": self.name,
-            "values": self.values,
-            "folder": str(self.folder),
-        }
+        graphs = [
+            {"path": str(it.path), "name": it.grc.name, "values": _of(it.grc, self.values)}
+            for it in self.programs
+        ]
+        told = {"graphs": graphs, "folder": str(self.folder)}
         return subprocess.Popen(
             # -P: what lies beside the host is not what flowgraphs import.
             [
-                self.program.gnuradio.python,
+                self.gnuradio.python,
                 "-P",
                 "-u",
                 HOST,
@@ -268,6 +298,11 @@ class Flowgraph:
         made = [found[1] for found in map(_MAKES.match, said) if found]
         where = f" at its block {made[-1]}" if made else ""
         return f"flowgraph {self.name} failed{where}: {why}"
+
+
+def _of(file: GrcFile, values: Mapping[str, Value]) -> dict[str, Value]:
+    """Those of the values that a flowgraph has parameters for."""
+    return {name: value for name, value in values.items() if name in file.parameters}
 
 
 def _error(said: list[str]) -> str:

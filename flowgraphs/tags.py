@@ -18,7 +18,7 @@ MAGIC, VERSION = 0x5FF0, 1
 HEADER = struct.Struct("=HBQQ")
 OFFSET = struct.Struct("=Q")
 TRUE, FALSE, SYMBOL, INT32, DOUBLE, COMPLEX, NIL, PAIR = range(8)
-UINT64, TUPLE, INT64 = 0x0B, 0x0C, 0x0D
+DICT, UINT64, TUPLE, INT64 = 0x09, 0x0B, 0x0C, 0x0D
 DEEPEST = 16  # of tuples in tuples
 
 TagValue = bool | int | float | complex | str | None | tuple["TagValue", ...]
@@ -31,7 +31,7 @@ class Tag:
     Attributes:
         offset: of the item, in the count that its message goes on with.
         key: what it is about: ``rx_time``, ``tx_sob``, ``packet_len``.
-        value: of it; a pair is a tuple of two.
+        value: of it; a pair is a tuple of two, a dictionary one of such pairs.
     """
 
     offset: int
@@ -72,6 +72,18 @@ def decoded(message: memoryview) -> tuple[int, list[Tag], int]:
     except struct.error as error:
         raise RadioError(f"a message ends within its header of tags: {error}") from error
     return offset, tags, place
+
+
+def message(written: bytes) -> TagValue:
+    """What a message of GNU Radio holds, as its ZMQ blocks send it; a dictionary as its entries.
+
+    Raises:
+        RadioError: it is none.
+    """
+    try:
+        return _read(memoryview(written), 0)[0]
+    except struct.error as error:
+        raise RadioError(f"a message ends too early: {error}") from error
 
 
 def _written(value: TagValue) -> bytes:
@@ -116,6 +128,10 @@ def _read(message: memoryview, place: int, depth: int = 0) -> tuple[TagValue, in
         numbers = layout.unpack_from(message, place)
         value = complex(*numbers) if kind == COMPLEX else numbers[0]
         return value, place + layout.size
+    if kind == DICT:
+        entry, place = _read(message, place, depth + 1)
+        others, place = _read(message, place, depth + 1)
+        return (entry, *(others if isinstance(others, tuple) else ())), place
     if kind in (PAIR, TUPLE):
         count = 2
         if kind == TUPLE:

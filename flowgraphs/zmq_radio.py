@@ -8,6 +8,7 @@ by `configure`, too. ``timeout_s`` (5) is how long samples may fail to come.
 
 Where something in it has a pace of its own, samples flow all the time, zeros between bursts, and
 their count is the clock. Where nothing has, as in a loop, time passes as samples are received.
+The clock of a USRP that receives is its own time.
 """
 
 from __future__ import annotations
@@ -22,13 +23,16 @@ from tempfile import TemporaryDirectory
 
 import zmq
 
+from flowgraphs import timed
 from flowgraphs.ends import ENDS, NOTHING, has_pace
 from flowgraphs.grc_file import GrcFile, Value
-from flowgraphs.links import FROM_HOST, TO_HOST, Entrance, Exit, addresses
+from flowgraphs.links import ADDRESSES, FROM_HOST, REPORTS, TO_HOST, Entrance, Exit, addresses
 from flowgraphs.live import AHEAD, BUFFER, Live
+from flowgraphs.reports import Reports
 from flowgraphs.runner import Flowgraph
 from flowgraphs.stepped import Stepped
 from flowgraphs.tags import Tag
+from flowgraphs.timed import Timed
 from radio.api import (
     IQ,
     Capture,
@@ -48,6 +52,7 @@ from radio.registry import RadioUri, choices
 MAX_BURST = 1 << 24
 TIMEOUT_S = 5.0
 LOOP = "digital_loopback"
+BOTH_WAYS = ({"pluto"}, {"usrp"})
 SETTINGS = asdict(RadioSettings())
 
 
@@ -81,12 +86,13 @@ class FlowgraphRadio(Radio):
         self._chosen = {name: value for each in chosen for name, value in each.items()}
         self._end = next((ENDS[c] for c in self._chosen.values() if c in ENDS), NOTHING)
         self._can_transmit = any(FROM_HOST in file.parameters for file in files)
+        self._can_receive = any(TO_HOST in file.parameters for file in files)
         self._has_pace = any(
             has_pace(file.enabled(each).values()) for file, each in zip(files, chosen, strict=True)
         )
-        # Two counts are one clock where the delay between them can be measured.
+        # Two are one clock where both tell times, or the delay between them can be measured.
         self._keeps_times = (
-            not self._has_pace or len(files) == 1 or set(self._chosen.values()) == {"pluto"}
+            not self._has_pace or len(files) == 1 or set(self._chosen.values()) in BOTH_WAYS
         )
         self._clock, self._is_open = 0, True
         self._settings = RadioSettings(
@@ -101,6 +107,8 @@ class FlowgraphRadio(Radio):
         """Of what the flowgraph ends at; a loop answers at once."""
         end = self._end
         ahead = AHEAD * BUFFER / self._settings.sample_rate_hz if self._has_pace else 0.0
+        if end.has_time and self._can_receive:
+            ahead = timed.LEAD_S
         return RadioCaps(
             name=f"flowgraph {self._name}",
             can_transmit=self._can_transmit,
@@ -126,7 +134,7 @@ class FlowgraphRadio(Radio):
         return list(self._flow.tags)
 
     def configure(self, want: RadioSettings) -> RadioSettings:
-        """Set the parameters of these names; another carrier or rate starts a radio's anew.
+        """Set the parameters of these names; what breaks a radio's streams starts them anew.
 
         The clock goes on then, but later bursts and captures of before are lost.
         """
@@ -134,17 +142,19 @@ class FlowgraphRadio(Radio):
         require_settings(want, self.caps)
         now, before = asdict(self._settings), asdict(want)
         changed = {name: value for name, value in before.items() if now[name] != value}
-        if self._end.retunes and changed.keys() & {"carrier_hz", "sample_rate_hz"}:
+        if changed.keys() & self._end.begins_anew:
             self._clock = self._flow.now()
             self._running.close()
             self._settings = want
             self._start()
             return want
         for graph in self._graphs:
-            known = graph.program.grc.parameters
+            known = graph.parameters
             if told := {name: value for name, value in changed.items() if name in known}:
                 graph.set(**told)
         self._settings = want
+        if isinstance(self._flow, Timed):
+            self._flow.settle()
         return want
 
     def now(self) -> int:
@@ -165,7 +175,7 @@ class FlowgraphRadio(Radio):
         """Capture n samples; RadioError where the flowgraph only sends."""
         self._require_open()
         require_count(n)
-        if not any(TO_HOST in file.parameters for file in self._files):
+        if not self._can_receive:
             raise RadioError(f"flowgraph {self._name} only transmits; add one with +receiver_rx")
         heard = self._flow.receive(n, at, self._timeout_s)
         return replace(heard, iq=converted(heard.iq)[0])
@@ -178,7 +188,7 @@ class FlowgraphRadio(Radio):
     def describe(self) -> Mapping[str, str]:
         """What runs, under what."""
         self._require_open()
-        gnuradio = self._graphs[0].program.gnuradio
+        gnuradio = self._graphs[0].gnuradio
         return {
             "flowgraph": ", ".join(str(file.path) for file in self._files),
             "gnuradio": f"{gnuradio.version} ({gnuradio.python})",
@@ -201,28 +211,36 @@ class FlowgraphRadio(Radio):
         with ExitStack() as stack:
             context = stack.enter_context(_Context())
             self._graphs = []
-            entrance = exit_ = None
+            entrance = exit_ = reports = None
             # What sends starts last: a receiver that loads its filter turns a PlutoSDR up.
-            both = zip(self._files, self._values, strict=True)
-            for file, values in sorted(both, key=lambda each: FROM_HOST in each[0].parameters):
-                settings = {n: v for n, v in asdict(self._settings).items() if n in file.parameters}
+            files = sorted(self._files, key=lambda file: FROM_HOST in file.parameters)
+            # One that has its own time is a single process's.
+            for each in [files] if self._end.has_time else [[file] for file in files]:
+                known = {name for file in each for name in file.parameters}
+                values = {name: value for its in self._values for name, value in its.items()}
+                values |= asdict(self._settings)
                 folder = Path(stack.enter_context(TemporaryDirectory(ignore_cleanup_errors=True)))
-                places = addresses(file.parameters, folder)
+                places = addresses(known, folder)
                 if FROM_HOST in places:
                     entrance = Entrance(places[FROM_HOST], context)
-                told = {**values, **settings, **places}
-                graph = stack.enter_context(Flowgraph(file, told, self._environ, folder))
+                told = {name: value for name, value in values.items() if name in known} | places
+                graph = stack.enter_context(Flowgraph(each, told, self._environ, folder))
                 self._graphs.append(graph)
                 if entrance is not None and FROM_HOST in places:
                     entrance.lead_to(graph)
-                if TO_HOST in file.parameters:
+                if TO_HOST in known:
                     exit_ = Exit(graph, context)
-                if self._end.retunes and "tx_gain_db" in file.parameters:
+                if self._end.has_time and REPORTS in known:
+                    reports = Reports(graph.name, places[REPORTS], context)
+                if self._end is not NOTHING and "tx_gain_db" in known:
                     stack.callback(_mute, graph, self._end.tx_gain_db.low)
-            self._flow: Stepped | Live
-            if self._has_pace or exit_ is None:
-                rate = self._settings.sample_rate_hz
-                self._flow = Live(self._name, rate, entrance, exit_, self._clock, self._loop())
+            rate = self._settings.sample_rate_hz
+            self._flow: Stepped | Live | Timed
+            if self._end.has_time and exit_ is not None:
+                self._flow = Timed(self._name, rate, entrance, exit_, reports)
+            elif self._has_pace or exit_ is None:
+                clock, loop = self._clock, self._loop()
+                self._flow = Live(self._name, rate, entrance, exit_, clock, loop, reports)
             else:
                 self._flow = Stepped(entrance, exit_)
             stack.callback(self._flow.close)
@@ -231,7 +249,7 @@ class FlowgraphRadio(Radio):
     def _loop(self) -> Callable[[bool], None] | None:
         """Lets the radio that sends hear itself, where the flowgraph can do that."""
         for graph in self._graphs:
-            if LOOP in graph.program.grc.parameters and "pluto" in graph.program.chosen.values():
+            if LOOP in graph.parameters and "pluto" in graph.chosen.values():
                 return partial(_set_loop, graph)
         return None
 
@@ -270,7 +288,7 @@ def _require_ways(files: list[GrcFile]) -> None:
 
 def _shared_out(options: Mapping[str, str], files: list[GrcFile]) -> list[dict[str, Value]]:
     """The options of each flowgraph; RadioError where one is nobody's, or no such value."""
-    known = {name for file in files for name in file.parameters} - {FROM_HOST, TO_HOST}
+    known = {name for file in files for name in file.parameters} - set(ADDRESSES)
     for name in options:
         if name not in known:
             names = " and ".join(file.name for file in files)

@@ -33,7 +33,7 @@ def test_every_flowgraph_says_what_it_is(name):
     [
         ("device_tx", "sink", "null", {"sink_null_pace", "sink_null"}),
         ("device_tx", "sink", "pluto", {"sink_pluto", "sink_pluto_loop", "sink_pluto_loop_value"}),
-        ("device_tx", "sink", "usrp", {"sink_usrp"}),
+        ("device_tx", "sink", "usrp", {"sink_usrp", "sink_usrp_reports"}),
         ("receiver_rx", "source", "file", {"source_file"}),
         ("receiver_rx", "source", "pluto", {"source_pluto"}),
         ("receiver_rx", "source", "usrp", {"source_usrp"}),
