@@ -1,11 +1,14 @@
 """The channel that is a flowgraph: exact, as noisy as it was told, and like the virtual air."""
 
+from contextlib import ExitStack
+
 import numpy as np
 import pytest
 
 from benchmarks.bench_mac_channel import Comparable
 from flowgraphs.mac_channel import DevicePath, MacChannel
 from radio.api import RadioError
+from sim_fallback.air import Air
 
 pytestmark = pytest.mark.usefixtures("gnuradio", "in_gnuradio_home")
 
@@ -81,6 +84,26 @@ def test_fading_has_the_mean_power_of_the_path_and_comes_and_goes():
     # Of a Rayleigh channel a share of 1 - exp(-x) lies below x times the mean.
     for share in (0.1, 1.0):
         assert np.mean(power < share * power.mean()) == pytest.approx(1 - np.exp(-share), abs=0.08)
+
+
+def test_samples_through_gnu_radio_are_samples_through_the_virtual_air():
+    # Rounds do not tell of delays and phases, which devices measure and take back.
+    bench = Comparable.of(devices=4, dim=2_000, snr_db=60.0)
+    assert len({path.delay for path in bench.paths}) > 2
+    heard = []
+    with ExitStack() as stack:
+        air = Air(bench.scene)
+        simulated = [stack.enter_context(air.open(name)) for name in bench.bench.radios]
+        channel = stack.enter_context(MacChannel(bench.paths, bench.noise_var, bench.settings))
+        for receiver, *devices in (simulated, [channel.receiver, *channel.devices]):
+            receiver.configure(bench.settings)
+            for i, device in enumerate(devices):
+                device.configure(bench.settings)
+                device.transmit(noise(3_000, i) / 2, at=1_000 + 700 * i)
+            heard.append(receiver.receive(8_000, at=500).iq)
+    apart = np.mean(np.abs(heard[0] - heard[1]) ** 2)
+    assert apart == pytest.approx(2 * bench.noise_var, rel=0.05)
+    assert np.mean(np.abs(heard[0]) ** 2) > 1e4 * apart
 
 
 def test_rounds_through_gnu_radio_are_rounds_through_the_virtual_air():
