@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import re
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
@@ -49,7 +50,6 @@ from radio.registry import RadioUri
 LEAD_S, TIMEOUT_S = 0.01, 2.0
 RECEIVE_BUFFERS = Path("/proc/sys/net/core/rmem_max")
 MOST_BUFFER = 50_000_000  # bytes; what UHD asks for by itself
-FARTHEST_S = 5.0  # of a change of settings: until then the board does nothing else
 
 _log = logging.getLogger(__name__)
 
@@ -119,41 +119,31 @@ class UsrpRadio(Radio):
     def configure(self, want: RadioSettings, at: int | None = None) -> RadioSettings:
         """Apply settings, and return what the board made of them.
 
-        Another rate takes back what was still to be sent. What went wrong before is forgiven.
+        Another carrier or rate takes back what was still to be sent, unless it is to change at a
+        time. What went wrong before is forgiven.
 
         Args:
             want: settings.
-            at: sample of the clock at which both directions retune and take their gains, at most
-                5 s ahead; the rate has to stay. None for at once.
+            at: sample of the clock at which both directions retune and take their gains, which is
+                waited for; the rate has to stay. None for at once.
 
         Raises:
-            RadioError: the board cannot, or `at` has passed or is too far ahead.
+            RadioError: the board cannot, or `at` has passed.
         """
         self._require_open()
         require_settings(want, self._caps)
         self._require_reference()
         now = self._settings
-        if want.sample_rate_hz != now.sample_rate_hz:
-            if at is not None:
-                raise RadioError(f"{self._address} changes its sample rate at once only, not at")
-            try:
-                self._restart(want.sample_rate_hz)
-            except RadioError:
-                self._restart(now.sample_rate_hz)
-                raise
-        if at is not None:
-            self._require_near(at)
-        try:
-            if at is not None:
-                with asking(self._address, "takes no command for later"):
-                    self._usrp.set_command_time(self._clock.spec(at))
-            if want.carrier_hz != now.carrier_hz:
-                self._front.tune(want.carrier_hz)
-            self._front.set_gains(want.tx_gain_db, want.rx_gain_db)
-        finally:
-            if at is not None:
-                with asking(self._address, "takes no command"):
-                    self._usrp.clear_command_time()
+        retuned = want.carrier_hz != now.carrier_hz
+        if at is None:
+            if retuned or want.sample_rate_hz != now.sample_rate_hz:
+                self._begin_again(want.sample_rate_hz, now.sample_rate_hz)
+            self._set(want, retuned)
+        elif want.sample_rate_hz != now.sample_rate_hz:
+            raise RadioError(f"{self._address} changes its sample rate at once only, not at")
+        else:
+            with self._clock.commanding(at):
+                self._set(want, retuned)
         self._front.require_locked()
         self._transmitter().forgive()
         # What it has is next to what was asked, and asked for again is the same.
@@ -239,6 +229,19 @@ class UsrpRadio(Radio):
         self._front.require_locked()
         return self._front.settings()
 
+    def _set(self, want: RadioSettings, retune: bool) -> None:
+        if retune:
+            self._front.tune(want.carrier_hz)
+        self._front.set_gains(want.tx_gain_db, want.rx_gain_db)
+
+    def _begin_again(self, rate_hz: float, before_hz: float) -> None:
+        """Streams of another rate, or of the one before where there is no such."""
+        try:
+            self._restart(rate_hz)
+        except RadioError:
+            self._restart(before_hz)
+            raise
+
     def _restart(self, rate_hz: float) -> None:
         """Streams of this rate, and nothing to be sent."""
         if self._bursts is not None:
@@ -276,15 +279,6 @@ class UsrpRadio(Radio):
         if (fault := self._unlocked()) is not None:
             raise RadioError(f"{self._address}: {fault}")
 
-    def _require_near(self, at: int) -> None:
-        now = self._clock.now()
-        require_future(at, now)
-        if at - now > FARTHEST_S * self._clock.rate_hz:
-            raise RadioError(
-                f"sample {at} is more than {FARTHEST_S:g} s ahead; the board would do nothing else "
-                "until then"
-            )
-
     def _require_open(self) -> None:
         if not self._is_open:
             raise RadioError(f"the radio {self._address} is closed; open it again")
@@ -317,6 +311,9 @@ def open_usrp(uri: RadioUri) -> UsrpRadio:
     for name, allowed in (("align", "pps"), ("gain", "power")):
         if uri.options.get(name, allowed) != allowed:
             raise RadioError(f"{uri}: {name} should be {allowed}, or be left out")
+    wire = uri.option("wire", str, "pps")
+    if not re.fullmatch(r"[\w.-]+", wire):
+        raise RadioError(f"{uri}: wire={wire} should be a word")
     wiring = Wiring(
         uri.option("subdev", str, None),
         uri.option("rx_antenna", str, None),
@@ -324,7 +321,7 @@ def open_usrp(uri: RadioUri) -> UsrpRadio:
         uri.option("lo_offset_hz", float, 0.0),
         "gain" in uri.options,
     )
-    pulses = (pulse_s, uri.option("wire", str, "pps")) if "align" in uri.options else None
+    pulses = (pulse_s, wire) if "align" in uri.options else None
     return UsrpRadio(
         uri.address,
         uri.option("clock", str, None),

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 
 import uhd
 
-from radio.api import RadioError
+from radio.api import RadioError, require_future
 
 LOCKING_S = 2.0  # in which a reference is locked to
 LOOK_EVERY_S = 0.02
+NEAR_S = 0.1  # before its time a command is given
 
 
 @contextmanager
@@ -46,6 +47,32 @@ class UsrpClock:
     def spec(self, sample: int) -> uhd.types.TimeSpec:
         """The time of a sample."""
         return uhd.types.TimeSpec.from_ticks(int(sample), self.rate_hz)
+
+    @contextmanager
+    def commanding(self, at: int) -> Iterator[None]:
+        """What is set within takes effect at sample `at`.
+
+        The board answers nothing else from the command until then, so it is given shortly before.
+
+        Raises:
+            RadioError: the time has passed.
+        """
+        ahead_s = self._ahead_s(at)
+        while ahead_s > NEAR_S:
+            time.sleep(min(ahead_s - NEAR_S, LOOK_EVERY_S))
+            ahead_s = self._ahead_s(at)
+        with asking(self._name, "takes no command for later"):
+            self._usrp.set_command_time(self.spec(at))
+        try:
+            yield
+        finally:
+            with asking(self._name, "takes no command"):
+                self._usrp.clear_command_time()
+
+    def _ahead_s(self, at: int) -> float:
+        now = self.now()
+        require_future(at, now)
+        return (at - now) / self.rate_hz
 
 
 def set_sources(usrp: uhd.usrp.MultiUSRP, name: str, clock: str | None, pulses: str | None) -> None:

@@ -161,12 +161,17 @@ class UsrpFront:
                 spec = uhd.usrp.SubdevSpec(wiring.subdev)
                 usrp.set_rx_subdev_spec(spec)
                 usrp.set_tx_subdev_spec(spec)
+                usrp.get_rx_freq_range(), usrp.get_tx_freq_range()  # only now it looks
         for way, want in (("rx", wiring.rx_antenna), ("tx", wiring.tx_antenna)):
-            there = getattr(usrp, f"get_{way}_antennas")(0)
-            if want is not None and want not in there:
-                raise RadioError(f"{self._name} has no {way}_antenna={want}; {', '.join(there)}")
-            if want is not None:
-                getattr(usrp, f"set_{way}_antenna")(want)
+            if want is None:
+                continue
+            with asking(self._name, "does not tell its antennas"):
+                there = getattr(usrp, f"get_{way}_antennas")(0)
+            if want not in there:
+                raise RadioError(
+                    f"{self._name} has no {way}_antenna={want}; there are {', '.join(there)}"
+                )
+            getattr(usrp, f"set_{way}_antenna")(want)
         if wiring.by_power and not (
             usrp.has_tx_power_reference() and usrp.has_rx_power_reference()
         ):
