@@ -49,8 +49,9 @@ class HostQueue:
         """
         if self._link is None:
             return ANY
-        source, destination = (socket.inet_aton(host) for host, _ in (peer, own))
-        ports = struct.pack("!HH", peer[1], own[1])
+        # The socket is asked for as a datagram to it has its addresses, not as it has its own.
+        source, destination = (socket.inet_aton(host) for host, _ in (own, peer))
+        ports = struct.pack("!HH", own[1], peer[1])
         identity = ports + SOCKET_ID.pack(source, destination, 0, *[(1 << 32) - 1] * 2)
         wanted = 1 << (MEMORY - 1)
         every = (1 << 32) - 1  # state of the socket
