@@ -94,7 +94,7 @@ class GrcFile:
             }
         except OSError as error:
             raise RadioError(f"{path}: {error.strerror}") from error
-        except (yaml.YAMLError, KeyError, TypeError) as error:
+        except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
             raise RadioError(f"{path} is no flowgraph of GNU Radio Companion: {error}") from error
 
     @classmethod

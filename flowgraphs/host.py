@@ -48,7 +48,7 @@ class Control:
     def asked(self) -> Any:
         """All messages, until the other end closes."""
         for line in self._socket.makefile():
-            yield json.loads(line)
+            yield _read(line)
 
 
 class Together:
@@ -103,7 +103,7 @@ class Together:
 
 def main() -> None:
     """Run them until told otherwise."""
-    control, told = Control(int(sys.argv[1])), json.loads(sys.argv[2])
+    control, told = Control(int(sys.argv[1])), _read(sys.argv[2])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal: for whoever started this
     signal.signal(signal.SIGTERM, _leave)
     code = 1
@@ -135,6 +135,13 @@ def main() -> None:
         os._exit(code)  # some blocks never end, and would keep the process
 
 
+def _read(text: str) -> Any:
+    """JSON, in which a complex number is its two parts."""
+    return json.loads(
+        text, object_hook=lambda d: complex(**d) if d.keys() == {"real", "imag"} else d
+    )
+
+
 def _leave(*_: object) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise SystemExit(0)
@@ -161,7 +168,7 @@ def _snippets(module: ModuleType, section: str, graph: Any) -> None:
 def _serve(graphs: Together, control: Control) -> None:
     """Do as told, until the other end closes."""
     for message in control.asked():
-        _set(graphs, message["values"], control)
+        _set(graphs, message["values"], message["number"], control)
 
 
 def _windows(kind: type) -> Any:
@@ -208,14 +215,14 @@ def _await_end(graphs: Together, control: Control) -> None:
     control.say("ended")
 
 
-def _set(graphs: Together, values: dict[str, Any], control: Control) -> None:
+def _set(graphs: Together, values: dict[str, Any], number: int, control: Control) -> None:
     try:
         for name, value in values.items():
             graphs.set(name, value)
     except Exception as error:  # noqa: BLE001 (a block refuses with whatever it likes)
-        control.say("refused", why=f"{type(error).__name__}: {error}")
+        control.say("refused", number=number, why=f"{type(error).__name__}: {error}")
     else:
-        control.say("set")
+        control.say("set", number=number)
 
 
 def _stop(graphs: Together) -> None:

@@ -97,6 +97,7 @@ class Flowgraph:
         self._bound = [str(self.values.get(each.name, each.default)) for each in bound]
         self._lines: deque[str] = deque(maxlen=LINES)
         self._heard = b""
+        self._asked = 0
         self._is_over = False
         self._lock = threading.Lock()  # several threads may ask whether it runs
         self._control, theirs = socket.socketpair()
@@ -147,8 +148,12 @@ class Flowgraph:
                 )
         self.require_running()
         with self._lock:
-            self._control.sendall(json.dumps({"values": checked}).encode() + b"\n")
-            answer = self._await(("set", "refused"), ANSWER_S)
+            self._asked += 1
+            asked = _written({"number": self._asked, "values": checked})
+            self._control.sendall(asked.encode() + b"\n")
+            # Answers that somebody gave up waiting for may come before.
+            while (answer := self._await(("set", "refused"), ANSWER_S))["number"] != self._asked:
+                continue
         if answer["kind"] == "refused":
             told = ", ".join(f"{name} = {value!r}" for name, value in checked.items())
             raise RadioError(f"flowgraph {self.name} refuses {told}: {answer['why']}")
@@ -179,8 +184,10 @@ class Flowgraph:
                 process.wait()
             self._reader.join(END_S)
         shutil.rmtree(self.folder, ignore_errors=True)
+        if process is None:
+            return
         for address in self._bound:
-            if (path := socket_file(address)) and not is_served(path):
+            if (path := socket_file(address)) and path.is_socket() and not is_served(path):
                 path.unlink(missing_ok=True)  # which one that was killed has left
 
     def wait(self, seconds: float) -> bool:
@@ -230,7 +237,7 @@ class Flowgraph:
                 "-u",
                 HOST,
                 str(theirs.fileno()),
-                json.dumps(told),
+                _written(told),
             ],
             pass_fds=[theirs.fileno()],
             env=environment(environ),
@@ -243,9 +250,15 @@ class Flowgraph:
         )
 
     def _require_free(self) -> None:
-        """Of socket files ZMQ takes those of others, who then hear nothing any more."""
+        """ZMQ takes sockets of others, who then hear nothing any more, and deletes other files."""
         for address in self._bound:
-            if (path := socket_file(address)) and is_served(path):
+            if (path := socket_file(address)) is None:
+                continue
+            try:
+                is_taken = is_served(path) or (path.exists() and not path.is_socket())
+            except OSError as error:
+                raise RadioError(f"flowgraph {self.name}: {address}: {error}") from error
+            if is_taken:
                 raise RadioError(f"flowgraph {self.name}: {address} is taken; choose another one")
 
     def _read_log(self) -> None:
@@ -303,6 +316,11 @@ class Flowgraph:
 def _of(file: GrcFile, values: Mapping[str, Value]) -> dict[str, Value]:
     """Those of the values that a flowgraph has parameters for."""
     return {name: value for name, value in values.items() if name in file.parameters}
+
+
+def _written(message: Mapping[str, object]) -> str:
+    """As JSON, which has no complex numbers: they go as their two parts."""
+    return json.dumps(message, default=lambda z: {"real": z.real, "imag": z.imag})
 
 
 def _error(said: list[str]) -> str:

@@ -136,7 +136,8 @@ class FlowgraphRadio(Radio):
     def configure(self, want: RadioSettings) -> RadioSettings:
         """Set the parameters of these names; what breaks a radio's streams starts them anew.
 
-        The clock goes on then, but later bursts and captures of before are lost.
+        The clock goes on then, but later bursts and captures of before are lost. A radio that does
+        not start again is closed.
         """
         self._require_open()
         require_settings(want, self.caps)
@@ -146,7 +147,10 @@ class FlowgraphRadio(Radio):
             self._clock = self._flow.now()
             self._running.close()
             self._settings = want
-            self._start()
+            with ExitStack() as failed:
+                failed.callback(self.close)
+                self._start()
+                failed.pop_all()
             return want
         for graph in self._graphs:
             known = graph.parameters
@@ -202,7 +206,8 @@ class FlowgraphRadio(Radio):
                 return float(str(values[name]))
         for file in self._files:
             if name in file.parameters:
-                default = float(file.parameters[name].default)
+                told = file.parameters[name]
+                default = float(str(told.read(told.default, str(file.path))))
         allowed = getattr(self._end, name)
         return float(min(max(default, allowed.low), allowed.high))
 

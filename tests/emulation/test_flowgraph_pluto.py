@@ -1,5 +1,7 @@
 """A virtual PlutoSDR behind GNU Radio's iio blocks: two flowgraphs are a radio that keeps times."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -55,4 +57,9 @@ def test_a_burst_is_on_the_air_at_its_time(looped, opened):
         assert (sdr.tx_lo, sdr.tx_hardwaregain_chan0, sdr.loopback) == (916e6, -12.0, 0)
         with pytest.raises(RadioError, match="carrier_hz"):
             radio.configure(RadioSettings(carrier_hz=1e6))
+        radio._environ = {**os.environ, "GR_PYTHON": "/nowhere"}
+        with pytest.raises(RadioError, match="GNU Radio is not there"):
+            radio.configure(RadioSettings(carrier_hz=917e6))
+        with pytest.raises(RadioError, match="is closed"):
+            radio.transmit(np.ones(8, np.complex64))
     assert sdr.tx_hardwaregain_chan0 == -89.75

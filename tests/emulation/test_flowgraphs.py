@@ -155,9 +155,17 @@ def test_nothing_is_left_of_it_where_its_starter_is_killed():
     assert eventually(lambda: not Path(folder).exists())
 
 
-def test_one_that_does_not_stop_is_killed(monkeypatch):
-    monkeypatch.setattr(runner, "END_S", 0.3)
+def test_one_that_does_not_answer_or_stop_is_told_and_killed(monkeypatch):
     graph = Flowgraph("loop", IN_FOLDER)
+    os.kill(graph.pid, signal.SIGSTOP)
+    monkeypatch.setattr(runner, "ANSWER_S", 0.1)
+    with pytest.raises(RadioError, match="does not answer within"):
+        graph.set(gain_db=-3)
+    monkeypatch.setattr(runner, "ANSWER_S", 10.0)
+    os.kill(graph.pid, signal.SIGCONT)
+    with pytest.raises(RadioError, match="refuses gain_db"):  # not the answer to the one before
+        graph.set(gain_db=1e9)
+    monkeypatch.setattr(runner, "END_S", 0.3)
     os.kill(graph.pid, signal.SIGSTOP)
     graph.stop()
     graph.stop()
@@ -176,6 +184,11 @@ def test_an_address_that_is_taken_is_not_used(tmp_path):
             Flowgraph("loop", {**IN_FOLDER, "to_host": address})
         assert (tmp_path / "out").exists()
     assert not (tmp_path / "out").exists()
+    (tmp_path / "mine").write_text("of value")
+    for name, why in (("mine", "is taken"), (200 * "x", "too long"), ("", "is taken")):
+        with pytest.raises(RadioError, match=why):
+            Flowgraph("loop", {**IN_FOLDER, "to_host": f"ipc://{tmp_path}/{name}"})
+    assert (tmp_path / "mine").read_text() == "of value"
 
 
 def test_a_block_that_is_missing_is_named(edited):
@@ -194,6 +207,13 @@ def test_what_it_does_not_find_is_told_when_it_runs(edited):
     mine = edited("loop", "self.zmq_in.set", "self.zmq_inn.set")
     with pytest.raises(RadioError, match=r"loop failed: AttributeError: .*zmq_inn"):
         Flowgraph(mine, IN_FOLDER)
+
+
+def test_parameters_may_be_complex(edited):
+    mine = edited("loop", "type: eng_float", "type: complex")
+    with Flowgraph(mine, {**IN_FOLDER, "gain_db": "-3+90j"}) as graph:
+        graph.set(gain_db=2j)
+        assert graph.values["gain_db"] == 2j
 
 
 def test_a_radio_that_is_not_there_is_told_with_the_block_that_wants_it():

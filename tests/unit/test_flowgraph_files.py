@@ -89,12 +89,13 @@ def test_values_have_the_kinds_of_their_parameters():
         ("blocks: [", "is no flowgraph"),
         ("blocks: []", "is no flowgraph"),
         ("- 1", "is no flowgraph"),
+        ("\xff\xfe", "is no flowgraph"),
     ],
 )
 def test_what_is_no_flowgraph_is_refused(tmp_path, text, why):
     path = tmp_path / "mine.grc"
     if text is not None:
-        path.write_text(text)
+        path.write_bytes(text.encode("latin-1"))
     with pytest.raises(RadioError, match=why):
         GrcFile.named(str(path))
     with pytest.raises(RadioError, match="no flowgraph is called 'lop'; the nearest is 'loop'"):
@@ -117,6 +118,16 @@ def test_what_is_no_flowgraph_is_refused(tmp_path, text, why):
 def test_wrong_uris_are_refused_before_anything_starts(uri, why):
     with pytest.raises(RadioError, match=why):
         open_radio(uri)
+
+
+def test_settings_of_a_radio_have_to_be_numbers_in_its_file(tmp_path):
+    name, value = "Transmit gain (dB)", "type: eng_float\n    value: '0'"
+    before, _, after = GrcFile.named("loop").text.partition(name)
+    assert value in after
+    mine = tmp_path / "loop.grc"
+    mine.write_text(before + name + after.replace(value, value.replace("0", "-3 - 2"), 1))
+    with pytest.raises(RadioError, match="tx_gain_db should be a number, not '-3 - 2'"):
+        open_radio(f"gnuradio://{mine}")
 
 
 def test_gnu_radio_that_is_absent_is_named_with_the_line_that_installs_it(tmp_path):
