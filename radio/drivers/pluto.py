@@ -16,9 +16,8 @@ from __future__ import annotations
 import atexit
 import errno
 import logging
-import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import adi
 import iio
@@ -51,6 +50,7 @@ from radio.drivers.pluto_state import (
 )
 from radio.drivers.pluto_streams import PlutoStreams
 from radio.drivers.pluto_trigger import ENGINE, Part, PlutoTrigger, part, rest_engine
+from radio.leaving import Leaving
 from radio.registry import RadioUri
 
 SAMPLE_RATE_HZ = Range(521e3, 61.44e6)
@@ -94,9 +94,7 @@ class PlutoRadio(Radio):
         self._streams: PlutoStreams | None = None
         self._clock = 0
         self._is_open = self._broke = False
-        self._lock = threading.Lock()
-        self._left = threading.Event()
-        self._closing = threading.Thread(target=self._leave, name=f"{address} closes")
+        self._leaving = Leaving(self._leave, address)
         with self._asking("cannot be opened"):
             self._sdr = self._connected()
             # Before anything else: whoever streams from it shall not notice.
@@ -189,14 +187,7 @@ class PlutoRadio(Radio):
         A radio that does not answer is left as it is, which is logged: it loses its buffers, and
         is silent, as soon as it notices that the connection is gone.
         """
-        interrupt: BaseException | None = None
-        while not self._left.is_set():
-            try:
-                self._leave_apart()
-            except (KeyboardInterrupt, SystemExit) as error:
-                interrupt = error  # in a moment
-        if interrupt is not None:
-            raise interrupt
+        self._leaving()
 
     def describe(self) -> Mapping[str, str]:
         """Model, serial number, firmware, temperature and crystal."""
@@ -204,27 +195,14 @@ class PlutoRadio(Radio):
         with self._asking("cannot be asked"):
             return about(self._sdr.ctx)
 
-    def _leave_apart(self) -> None:
-        """In a thread, which no signal reaches: an interrupt shall not keep it from being muted."""
-        with suppress(RuntimeError):  # it closes already
-            self._closing.start()
-        if self._closing.ident is None:  # the interpreter ends, and permits no more threads
-            self._leave()
-        else:
-            self._closing.join()
-
     def _leave(self) -> None:
-        with self._lock:
-            if self._left.is_set():
-                return
-            self._is_open = False
-            try:
-                self._mute_and_restore()
-            except (OSError, RadioError) as error:
-                _log.warning("%s could not be muted and restored: %s", self._address, error)
-            finally:
-                self._left.set()
-                atexit.unregister(self.close)
+        self._is_open = False
+        try:
+            self._mute_and_restore()
+        except (OSError, RadioError) as error:
+            _log.warning("%s could not be muted and restored: %s", self._address, error)
+        finally:
+            atexit.unregister(self.close)
 
     def _mute_and_restore(self) -> None:
         try:

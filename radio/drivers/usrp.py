@@ -19,7 +19,6 @@ from __future__ import annotations
 import atexit
 import logging
 import re
-import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -45,6 +44,7 @@ from radio.drivers.usrp_captures import UsrpCaptures
 from radio.drivers.usrp_clock import UsrpClock, asking, is_locked, set_sources
 from radio.drivers.usrp_front import UsrpFront, Wiring
 from radio.drivers.usrp_pulses import Pulses
+from radio.leaving import Leaving
 from radio.registry import RadioUri
 
 LEAD_S, TIMEOUT_S = 0.01, 2.0
@@ -85,9 +85,9 @@ class UsrpRadio(Radio):
         self._address = address
         self._clock_source = clock
         self._lead_s, self._timeout_s = lead_s, timeout_s
-        self._lock = threading.Lock()
+        self._leaving = Leaving(self._leave, address)
         self._is_open = False
-        self._bursts: UsrpBursts | None = None
+        self._streams: tuple[UsrpCaptures, UsrpBursts] | None = None
         with asking(address, "cannot be opened"):
             self._usrp = uhd.usrp.MultiUSRP(_arguments(address))
         if (boards := self._usrp.get_num_mboards()) != 1:
@@ -145,7 +145,7 @@ class UsrpRadio(Radio):
             with self._clock.commanding(at):
                 self._set(want, retuned)
         self._front.require_locked()
-        self._transmitter().forgive()
+        self._running()[1].forgive()
         # What it has is next to what was asked, and asked for again is the same.
         self._settings = self._front.settings()
         return self._settings
@@ -158,7 +158,7 @@ class UsrpRadio(Radio):
     def transmit(self, iq: IQ, at: int | None = None) -> TxReport:
         """Send a burst; without a time, as soon as all others are over."""
         self._require_open()
-        bursts = self._transmitter()
+        _, bursts = self._running()
         require_burst(iq, self._caps)
         if at is not None:
             require_future(at, self._clock.now())
@@ -172,32 +172,16 @@ class UsrpRadio(Radio):
         require_count(n)
         if at is not None:
             require_future(at, self._clock.now())
-        self._transmitter().require_well()
-        return self._captures.take(int(n), None if at is None else int(at))
+        captures, bursts = self._running()
+        bursts.require_well()
+        return captures.take(int(n), None if at is None else int(at))
 
     def close(self) -> None:
         """Nothing more is sent, and the transmitter muted; everything else as it was found.
 
         A board that does not answer is left as it is, which is logged.
         """
-        with self._lock:
-            if not self._is_open:
-                return
-            self._is_open = False
-            atexit.unregister(self.close)
-            try:
-                self._front.mute()
-                if self._bursts is not None:
-                    self._bursts.close()
-                    cut_off(self._usrp, self._address)
-                self._front.restore()
-            except RadioError as error:
-                _log.warning("%s could not be muted and restored: %s", self._address, error)
-            # What libuhd holds of the board ends with the last of these.
-            del self._usrp, self._front, self._clock
-            self._bursts = None
-            if hasattr(self, "_captures"):
-                del self._captures
+        self._leaving()
 
     def describe(self) -> Mapping[str, str]:
         """Model, serial number, front ends, sources, and whether it has locked to its reference."""
@@ -215,6 +199,22 @@ class UsrpRadio(Radio):
             }
         return {what: text for what, text in about.items() if text}
 
+    def _leave(self) -> None:
+        self._is_open = False
+        try:
+            try:
+                self._front.mute()
+            finally:
+                self._end_streams()
+            self._front.restore()
+        except RadioError as error:
+            _log.warning("%s could not be muted and restored: %s", self._address, error)
+        finally:
+            atexit.unregister(self.close)
+            # What libuhd holds of the board ends with the last of these.
+            del self._usrp, self._front, self._clock
+            self._streams = None
+
     def _begin(self) -> RadioSettings:
         """The default settings, or what is next to them."""
         caps = self._caps
@@ -224,8 +224,7 @@ class UsrpRadio(Radio):
         }
         want = replace(RadioSettings(), **wanted)
         self._restart(want.sample_rate_hz)
-        self._front.tune(want.carrier_hz)
-        self._front.set_gains(want.tx_gain_db, want.rx_gain_db)
+        self._set(want, retune=True)
         self._front.require_locked()
         return self._front.settings()
 
@@ -244,27 +243,24 @@ class UsrpRadio(Radio):
 
     def _restart(self, rate_hz: float) -> None:
         """Streams of this rate, and nothing to be sent."""
-        if self._bursts is not None:
-            self._bursts.close()
-            self._bursts = None
+        self._end_streams()
         self._front.set_rate(rate_hz)
         self._clock.rate_hz = rate_hz
-        self._captures = UsrpCaptures(
-            self._usrp,
-            self._clock,
-            self._address,
-            self._lead_s,
-            self._timeout_s,
-            lambda: self._is_open,
-        )
-        self._bursts = UsrpBursts(
-            self._usrp, self._clock, self._address, self._lead_s, self._timeout_s, self._unlocked
-        )
+        of = (self._usrp, self._clock, self._address, self._lead_s, self._timeout_s)
+        captures = UsrpCaptures(*of, lambda: self._is_open)
+        self._streams = captures, UsrpBursts(*of, self._unlocked)
 
-    def _transmitter(self) -> UsrpBursts:
-        if self._bursts is None:
+    def _end_streams(self) -> None:
+        """Send nothing more, not even what the board has already."""
+        streams, self._streams = self._streams, None
+        if streams is not None:
+            streams[1].close()
+            cut_off(self._usrp, self._address)
+
+    def _running(self) -> tuple[UsrpCaptures, UsrpBursts]:
+        if self._streams is None:
             raise RadioError(f"{self._address} has no sample rate; configure it again")
-        return self._bursts
+        return self._streams
 
     def _unlocked(self) -> str | None:
         """What is wrong with the reference."""
