@@ -67,6 +67,7 @@ class NodeConfig(Section):
 
     name: NodeName
     radio: RadioText  # URI
+    tx_gain_db: Decibels | None = None  # null: the link's; a plan of gains goes before both
 
 
 class DevicesTemplate(Section):
@@ -283,12 +284,15 @@ class BenchConfig(Section):
 
     def _too_strong(self) -> Iterator[tuple[Loc, str]]:
         """Gains that the radios would refuse, call by call."""
-        highest, wanted = self.limits, self.link.tx_gain_db
-        if highest is not None and wanted is not None and wanted > highest.max_tx_gain_db:
-            yield (
-                ("link", "tx_gain_db"),
-                f"{wanted:g} exceeds limits.max_tx_gain_db = {highest.max_tx_gain_db:g}",
-            )
+        if self.limits is None:
+            return
+        highest_db = self.limits.max_tx_gain_db
+        wanted: list[tuple[Loc, float | None]] = [(("link",), self.link.tx_gain_db)]
+        wanted += [(loc, node.tx_gain_db) for loc, node in self._located()]
+        for loc, gain_db in wanted:
+            if gain_db is not None and gain_db > highest_db:
+                exceeds = f"{gain_db:g} exceeds limits.max_tx_gain_db = {highest_db:g}"
+                yield (*loc, "tx_gain_db"), exceeds
 
     def _exposed(self) -> Iterator[tuple[Loc, str]]:
         """What other machines can reach, and nobody guards."""

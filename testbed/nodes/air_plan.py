@@ -13,7 +13,7 @@ from calibration.power.plan import GainPlan
 from calibration.profiles.told import serial_of
 from fl_core.errors import InputError
 from radio.api import Radio, RadioSettings
-from testbed.bench_config import BenchConfig
+from testbed.bench_config import BenchConfig, NodeConfig
 from testbed.config import ExperimentConfig
 from testbed.experiment import Experiment
 from testbed.on_air.calibrated import calibrated_today, gain_plan
@@ -111,6 +111,12 @@ class AirPlan:
             rx_gain_db=virtual.levels.rx_gain_db,
         )
         return cls(virtual, replace(settings, **gains))
+
+    def settings_of(self, node: NodeConfig) -> RadioSettings:
+        """Of one node's radio, before a plan of gains has a word."""
+        if node.tx_gain_db is None:
+            return self.settings
+        return replace(self.settings, tx_gain_db=node.tx_gain_db)
 
     def held_gains(self, config: ExperimentConfig, bench: BenchConfig) -> HeldGains | None:
         """The devices' gains to begin with, where the bench has a plan of them."""

@@ -93,7 +93,7 @@ class DeviceNode:
     def _prepare(self, run: str, config: str, number: int) -> device.Prepared | Unfit:
         try:
             self._job = Job(run, config, number, self._bench, self._state)
-            self._settings = self._job.plan.settings
+            self._settings = self._job.plan.settings_of(self._bench.nodes()[number])
         except (InputError, RadioError, OSError) as error:
             return Unfit(str(error))
         owed = self._job.memory.owed

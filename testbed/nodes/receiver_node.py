@@ -111,7 +111,8 @@ class ReceiverNode:
         try:
             if isinstance(told, Begin):
                 self._job.require_new(index)
-                radio = self._radio.ready(self._job.plan.settings)
+                settings = self._job.plan.settings_of(self._bench.receiver)
+                radio = self._radio.ready(settings)
                 if self._round is None or self._round.index != index:
                     self._end_round()
                     self._round = RoundHeard(self._job, radio, index)

@@ -109,7 +109,7 @@ class VirtualBench:
         return other
 
     def with_others(self, presets: Mapping[str, PresetName]) -> VirtualBench:
-        """The same bench with some radios of other presets, by name; each as loud as the rest."""
+        """The same bench with some radios of other presets, by name, at the same places."""
         other = copy(self)
         for radio, name in presets.items():
             iq = self._config.iq.model_copy(update={"preset": name})
@@ -259,11 +259,6 @@ class VirtualBench:
         losses_db = self.levels.loss_db - 20 * np.log10(self._path_amplitudes)
         losses_db -= self.preset.spread.path_gains_db(config.seed, len(losses_db))
         presets = {name: self._others.get(name, self.preset) for name in self.radios}
-        usual_dbm = self.preset.front_end.tx_full_scale_dbm
-        louder_db = [
-            presets[name_of(i)].front_end.tx_full_scale_dbm - usual_dbm
-            for i in range(len(losses_db))
-        ]
         return Scene(
             carrier_hz=iq.carrier_hz,
             sample_rate_hz=self._numerology.sample_rate_hz,
@@ -273,7 +268,7 @@ class VirtualBench:
             },
             paths={
                 (name_of(i), RECEIVER): Path(fading, float(loss), seed=config.seed, index=i)
-                for i, loss in enumerate(losses_db + louder_db)
+                for i, loss in enumerate(losses_db)
             },
         )
 

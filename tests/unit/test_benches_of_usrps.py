@@ -37,13 +37,16 @@ def test_a_mixed_bench_has_both():
 
 
 def test_in_a_mixed_bench_each_is_what_it_is_and_all_arrive_alike():
-    mixed = plan(bench_file.read("mixed"))
+    bench = bench_file.read("mixed")
+    mixed = plan(bench)
     scene = mixed.virtual.scene()
     ends = {name: scene.radio(name).front_end for name in ("rx", *EVERY_DEVICE)}
     assert {ends[name].dac_bits for name in EVERY_DEVICE[:5]} == {12}
     assert {ends[name].dac_bits for name in ("rx", *EVERY_DEVICE[5:])} == {16}
+    nodes = {node.name: mixed.settings_of(node) for node in bench.config.nodes()}
     arrive_dbm = [
-        ends[name].tx_full_scale_dbm - scene.paths[name, "rx"].loss_db for name in EVERY_DEVICE
+        nodes[name].tx_gain_db + ends[name].tx_full_scale_dbm - scene.paths[name, "rx"].loss_db
+        for name in EVERY_DEVICE
     ]
     assert arrive_dbm == pytest.approx([arrive_dbm[0]] * 10)
     oscillators = {name: scene.radio(name).oscillator for name in EVERY_DEVICE}
