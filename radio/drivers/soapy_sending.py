@@ -20,6 +20,7 @@ TROUBLES = {
     SoapySDR.SOAPY_SDR_UNDERFLOW: "was cut: its samples did not come in time",
     SoapySDR.SOAPY_SDR_CORRUPTION: "was damaged: some of its samples were lost on the way",
 }
+TOLD = (0, *TROUBLES)
 
 _log = logging.getLogger(__name__)
 
@@ -76,18 +77,13 @@ class SoapySender:
         return start
 
     def look(self) -> None:
-        """Log what the radio has told of bursts since the last look."""
-        while True:
-            status = self._device.readStreamStatus(self._stream, timeoutUs=0)
-            if status.ret in TROUBLES:
-                _log.warning(
-                    "%s: a burst %s (%d ns on its clock)",
-                    self._name,
-                    TROUBLES[status.ret],
-                    status.timeNs,
-                )
-            elif status.ret != 0:
-                return
+        """Log what the radio has told of bursts since the last look, each kind of trouble once."""
+        first_ns: dict[int, int] = {}
+        while (status := self._device.readStreamStatus(self._stream, timeoutUs=0)).ret in TOLD:
+            if status.ret in TROUBLES:  # a packet of a burst, of which each may say so
+                first_ns.setdefault(status.ret, status.timeNs)
+        for trouble, ns in first_ns.items():
+            _log.warning("%s: a burst %s (%d ns on its clock)", self._name, TROUBLES[trouble], ns)
 
     def close(self) -> None:
         """Send nothing more, not even what the radio holds for later."""
