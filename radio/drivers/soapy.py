@@ -120,7 +120,7 @@ class SoapyRadio(Radio):
             return max(self._times.samples_in(self._clock.now_ns()), self._last_end)
 
     def transmit(self, iq: IQ, at: int | None = None) -> TxReport:
-        """Send a burst; what becomes of it is logged, if anything does, at later operations."""
+        """Send a burst; where it went wrong, the next operation says so, once."""
         if self._caps.can_transmit:
             self._require_open()
         require_burst(iq, self._caps)
@@ -132,8 +132,8 @@ class SoapyRadio(Radio):
         sent, clipped = converted(iq)
         earliest = now + self._lead
         with self._asking("does not send"):
-            self._sender.look()
-            start = self._sender.post(sent, at, earliest, self._times, self._caps.timed)
+            self._sender.require_well()
+            start = self._sender.post(sent, at, earliest, self._times)
         return TxReport(self._settings.tx_gain_db, clipped, start)
 
     def receive(self, n: int, at: int | None = None) -> Capture:
@@ -144,7 +144,7 @@ class SoapyRadio(Radio):
             require_future(at, self.now())
         with self._asking("does not receive"):
             if self._sender is not None:
-                self._sender.look()
+                self._sender.require_well()
             if self._caps.timed:
                 capture = self._receiver.timed(n, at, self._times)
             else:

@@ -118,16 +118,30 @@ def test_without_hardware_time_a_burst_waits_for_this_machines_clock(opened):
     assert device.written[0][:2] == (fake_soapy.SOAPY_SDR_END_BURST, 0)
 
 
-def test_what_became_of_a_burst_is_logged_and_the_next_one_sent(opened, caplog):
+def test_what_became_of_a_burst_is_told_once_and_the_next_one_sent(opened, caplog):
     radio, device = opened("tx+time")
     device.statuses.append(fake_soapy.Result(fake_soapy.SOAPY_SDR_TIME_ERROR, 0, 12_345))
     device.statuses.append(fake_soapy.Result(0, fake_soapy.SOAPY_SDR_END_BURST))
     device.statuses.append(fake_soapy.Result(fake_soapy.SOAPY_SDR_UNDERFLOW, 0, 23_456))
-    radio.transmit(fake_soapy.ramp(0, 10))
+    with pytest.raises(RadioError, match=r"too late.*was cut"):
+        radio.transmit(fake_soapy.ramp(0, 10))
     late, cut = caplog.messages
+    radio.transmit(fake_soapy.ramp(0, 10))
     assert "too late" in late and "12345 ns" in late
     assert "was cut" in cut
     wait_until(lambda: device.written)
+
+
+def test_bursts_go_out_in_the_order_of_their_times(opened):
+    radio, device = opened("tx+time")
+    now = radio.now()
+    for start in (900_000, 600_000, 300_000):  # of which none is due
+        radio.transmit(fake_soapy.ramp(start, 10), at=now + start)
+    radio.receive(10, at=now + 550_000)
+    wait_until(lambda: len(device.written) == 2)
+    assert [each[1] for each in device.written] == [1000 * (now + k) for k in (300_000, 600_000)]
+    with pytest.raises(RadioError, match="later burst already"):
+        radio.transmit(fake_soapy.ramp(0, 10), at=now + 590_000)
 
 
 def test_what_is_not_sent_yet_is_not_sent_once_it_is_closed(opened):
