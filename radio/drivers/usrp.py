@@ -11,7 +11,8 @@ the same seconds, with ``pulse_s`` (1) between pulses where air time goes slower
 and ``wire`` to tell pulses of several sources apart; ``subdev``, ``rx_antenna``, ``tx_antenna``,
 ``lo_offset_hz``; ``gain=power`` counts gains in dBm of full scale where the device is calibrated;
 ``timeout_s`` (2) after which what is due counts as lost; ``lead_s`` (0.01) by which this host is
-ahead of what it asks for.
+ahead of what it asks for; ``memory_s`` (0) for which it goes on receiving behind each capture, so
+that the next one may be asked for late. Rounds of radios without a common reference need that.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ from radio.registry import RadioUri
 LEAD_S, TIMEOUT_S = 0.01, 2.0
 RECEIVE_BUFFERS = Path("/proc/sys/net/core/rmem_max")
 MOST_BUFFER = 50_000_000  # bytes; what UHD asks for by itself
+BUFFER_OF_A_SAMPLE = 8  # bytes of it, with what the system needs for each packet
 
 _log = logging.getLogger(__name__)
 
@@ -66,6 +68,7 @@ class UsrpRadio(Radio):
         wiring: Wiring | None = None,
         timeout_s: float = TIMEOUT_S,
         lead_s: float = LEAD_S,
+        memory_s: float = 0.0,
     ) -> None:
         """Open it, muted, at the default settings or those next to them.
 
@@ -77,6 +80,7 @@ class UsrpRadio(Radio):
             wiring: which front end and connectors.
             timeout_s: after which what is due counts as lost.
             lead_s: by which commands come before their time.
+            memory_s: for which is received behind each capture, or as long as buffers hold it.
 
         Raises:
             RadioError: there is no such board, source, front end or antenna, it does not lock to
@@ -84,7 +88,7 @@ class UsrpRadio(Radio):
         """
         self._address = address
         self._clock_source = clock
-        self._lead_s, self._timeout_s = lead_s, timeout_s
+        self._lead_s, self._timeout_s, self._memory_s = lead_s, timeout_s, memory_s
         self._leaving = Leaving(self._leave, address)
         self._is_open = False
         self._streams: tuple[UsrpCaptures, UsrpBursts] | None = None
@@ -170,9 +174,9 @@ class UsrpRadio(Radio):
         """Capture n samples."""
         self._require_open()
         require_count(n)
-        if at is not None:
-            require_future(at, self._clock.now())
         captures, bursts = self._running()
+        if at is not None:
+            require_future(at, captures.earliest(self._clock.now()))
         bursts.require_well()
         return captures.take(int(n), None if at is None else int(at))
 
@@ -247,7 +251,8 @@ class UsrpRadio(Radio):
         self._front.set_rate(rate_hz)
         self._clock.rate_hz = rate_hz
         of = (self._usrp, self._clock, self._address, self._lead_s, self._timeout_s)
-        captures = UsrpCaptures(*of, lambda: self._is_open)
+        memory = min(round(self._memory_s * rate_hz), _receive_buffer() // BUFFER_OF_A_SAMPLE)
+        captures = UsrpCaptures(*of, lambda: self._is_open, memory)
         self._streams = captures, UsrpBursts(*of, self._unlocked)
 
     def _end_streams(self) -> None:
@@ -287,23 +292,30 @@ def _arguments(address: str) -> str:
     """
     if "recv_buff_size" in address or not RECEIVE_BUFFERS.exists():
         return address
-    allowed = min(int(RECEIVE_BUFFERS.read_text()), MOST_BUFFER)
-    return f"{address},recv_buff_size={allowed}"
+    return f"{address},recv_buff_size={_receive_buffer()}"
+
+
+def _receive_buffer() -> int:
+    """Bytes of a receive buffer that the system allows, and UHD wants."""
+    allowed = RECEIVE_BUFFERS.read_text() if RECEIVE_BUFFERS.exists() else MOST_BUFFER
+    return min(int(allowed), MOST_BUFFER)
 
 
 def open_usrp(uri: RadioUri) -> UsrpRadio:
     """The USRP at the URI's address; see the module for the options."""
     uri.require_options(
         *("clock", "time", "align", "pulse_s", "wire", "subdev", "rx_antenna", "tx_antenna"),
-        *("lo_offset_hz", "gain", "timeout_s", "lead_s"),
+        *("lo_offset_hz", "gain", "timeout_s", "lead_s", "memory_s"),
     )
     if not uri.address:
         raise RadioError(f"{uri} does not say which; one looks like usrp://addr=192.168.10.2")
     pulse_s = uri.option("pulse_s", float, 1.0)
     timeout_s = uri.option("timeout_s", float, TIMEOUT_S)
-    lead_s = uri.option("lead_s", float, LEAD_S)
-    if not (pulse_s > 0 and timeout_s > 0 and 0 < lead_s < 1):
-        raise RadioError(f"{uri}: pulse_s and timeout_s should be above 0, lead_s in (0, 1)")
+    lead_s, memory_s = uri.option("lead_s", float, LEAD_S), uri.option("memory_s", float, 0.0)
+    if not (pulse_s > 0 and timeout_s > 0 and 0 < lead_s < 1 and 0 <= memory_s <= 1):
+        raise RadioError(
+            f"{uri}: pulse_s and timeout_s should be above 0, lead_s in (0, 1), memory_s in [0, 1]"
+        )
     for name, allowed in (("align", "pps"), ("gain", "power")):
         if uri.options.get(name, allowed) != allowed:
             raise RadioError(f"{uri}: {name} should be {allowed}, or be left out")
@@ -326,4 +338,5 @@ def open_usrp(uri: RadioUri) -> UsrpRadio:
         wiring,
         timeout_s,
         lead_s,
+        memory_s,
     )

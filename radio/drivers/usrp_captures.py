@@ -1,4 +1,8 @@
-"""Captures at known times of a USRP: one command each, and what came in put where it belongs."""
+"""Captures at known times of a USRP: one command each, and what came in put where it belongs.
+
+A board may be told to go on receiving for a while after each capture. What comes then waits in the
+socket's buffer: a capture that begins there may be asked for when its beginning has passed.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +34,7 @@ class UsrpCaptures:
         lead_s: float,
         timeout_s: float,
         is_open: Callable[[], bool],
+        memory: int = 0,
     ) -> None:
         """A board's receiver.
 
@@ -40,14 +45,21 @@ class UsrpCaptures:
             lead_s: ahead of which a capture without a time is asked for.
             timeout_s: without a sample, after which no more is expected.
             is_open: whether anybody still wants what is received.
+            memory: samples behind each capture that are received, too.
         """
         self._clock, self._name = clock, name
         self._lead_s, self._timeout_s = lead_s, timeout_s
         self._is_open = is_open
+        self._memory = memory
+        self._read = self._asked = 0  # up to which samples were read, and are to come
         wanted = uhd.usrp.StreamArgs("fc32", "sc16")
         wanted.channels = [0]
         with asking(name, "gives no stream to receive"):
             self._stream = usrp.get_rx_stream(wanted)
+
+    def earliest(self, present: int) -> int:
+        """The first sample that can still be had."""
+        return min(self._read, present) if self._read < self._asked else present
 
     def take(self, n: int, at: int | None) -> Capture:
         """Capture n samples, from sample `at` of the clock or from as soon as can be.
@@ -68,13 +80,15 @@ class UsrpCaptures:
         return self._capture(n, self._clock.now() + math.ceil(lead * 4**TRIES))
 
     def _capture(self, n: int, first: int) -> Capture:
-        self._command(n, first)
+        self._ask(first, first + n)
         is_whole = False
         try:
             iq, got = self._collect(n, first)
             is_whole = got == n
+            self._read = first + n
         finally:
             if not is_whole:
+                self._read = self._asked = 0
                 self._stop()
         if got == 0:
             raise RadioError(
@@ -82,6 +96,14 @@ class UsrpCaptures:
                 "up, and are its receive buffers large enough?"
             )
         return Capture(np.clip(iq.view(np.float32), -1.0, 1.0).view(np.complex64), first, n - got)
+
+    def _ask(self, first: int, end: int) -> None:
+        """Have samples from `first` to before `end` received, as far as they are not anyhow."""
+        begin = self._asked if self._read <= first < self._asked else first
+        soon = self._clock.now() + math.ceil(self._lead_s * self._clock.rate_hz)
+        if begin < end or (self._memory and soon <= begin):
+            self._command(end + self._memory - begin, begin)
+            self._asked = end + self._memory
 
     def _command(self, n: int, first: int) -> None:
         """Ask for the samples; for very many, in pieces that follow each other."""
