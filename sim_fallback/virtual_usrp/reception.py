@@ -254,9 +254,9 @@ class Reception:
 
     def _fulfilled(self, run: _Run, inlet: Inlet) -> tuple[bool, int | None]:
         """Go on with the next command: whether a burst has ended, and what went wrong."""
-        self._free_s = self._board.bands.true_time_s(
-            self._board.name, run.cursor, inlet.place.rate_hz
-        )
+        # A command for the sample that follows is in time, also where it lies between two of the air.
+        last = run.cursor - 1
+        self._free_s = self._board.bands.true_time_s(self._board.name, last, inlet.place.rate_hz)
         if run.command.chained and self._commands:
             command = self._commands.popleft()
             if not command.stops:
