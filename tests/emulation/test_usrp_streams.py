@@ -14,7 +14,7 @@ from sim_fallback.presets import PRESETS
 from sim_fallback.tapped_delay import TappedDelayLine
 from sim_fallback.virtual_usrp.server import serve_usrps
 
-RATE = 2e6
+RATE, PACE = 2e6, 0.5
 BEFORE = f"""
 import numpy as np
 board, rate = opened(hosts[0]), {RATE}
@@ -48,7 +48,7 @@ def usrp(request):
     """Address of one that hears itself; the test's marker says what is wrong with it."""
     cable = Path(TappedDelayLine(kind="awgn"), 30.0)
     scene = Scene(915e6, RATE, {"u": PRESETS["ideal"].equip(7, "u")}, {("u", "u"): cable})
-    air = Air(scene, WallClock(time.monotonic, time.sleep))
+    air = Air(scene, WallClock.paced(PACE, time.monotonic, time.sleep))
     with serve_usrps(air, ["u"], [address(60)], **getattr(request, "param", {})) as (server,):
         yield server.host
 
