@@ -63,7 +63,7 @@ stream.issue_stream_cmd(command(Mode.start_cont))
 stream.recv(block, seen, 5.0)
 first = next_one = ticks(seen)
 next_one += 100_000
-time.sleep(3.0)
+time.sleep(1.5)
 gaps, count = 0, 0
 while True:
     got = stream.recv(block, seen, 5.0)
@@ -71,13 +71,13 @@ while True:
         break
     gaps += ticks(seen) != next_one
     next_one += got
-overflow, silent = str(seen.error_code), stream.recv(block, seen, 0.5)
+overflow, silent = str(seen.error_code), stream.recv(block, seen, 0.3)
 stream.issue_stream_cmd(command(Mode.num_done, 50_000, 0.3))
 again = stream.recv(block, seen, 5.0)
 tell(gaps=gaps, overflow=overflow, silent=silent, again=again, error=str(seen.error_code),
      ended=seen.end_of_burst)
 """,
-        usrp,
+        f"{usrp},recv_buff_size=500000",
     )
     assert told == {
         "gaps": 0,
