@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import atexit
 import logging
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
@@ -38,6 +37,7 @@ from radio.drivers.soapy_clock import Clock, HardwareClock, HostClock, SampleTim
 from radio.drivers.soapy_receiving import SoapyReceiver
 from radio.drivers.soapy_sending import SoapySender
 from radio.drivers.soapy_state import SoapyState, Wiring
+from radio.leaving import Leaving
 from radio.registry import RadioUri
 
 EXAMPLE = "soapy://driver=uhd,addr=192.168.10.2"
@@ -71,7 +71,7 @@ class SoapyRadio(Radio):
         self._where = ",".join(f"{key}={value}" for key, value in found_by.items())
         self._lead_s, self._timeout_s = lead_s, timeout_s
         self._is_open = False
-        self._lock = threading.Lock()
+        self._leaving = Leaving(self._leave, self._where)
         self._last_end = 0
         self._sender: SoapySender | None = None
         with self._asking("cannot be opened"), ExitStack() as undo:
@@ -91,7 +91,7 @@ class SoapyRadio(Radio):
             if self._caps.can_transmit:
                 self._sender = SoapySender(*rest)
                 undo.callback(self._sender.close)
-            self._leaving = undo.pop_all()
+            self._undo = undo.pop_all()
         self._is_open = True
         atexit.register(self.close)
 
@@ -154,21 +154,22 @@ class SoapyRadio(Radio):
 
     def close(self) -> None:
         """Silence, the transmitter at its weakest; everything else as it was found."""
-        with self._lock:
-            if not self._is_open:
-                return
-            self._is_open = False
-            atexit.unregister(self.close)
-            try:
-                self._leaving.close()
-            except RuntimeError as error:
-                _log.warning("%s could not be muted and restored: %s", self._where, error)
+        self._leaving()
 
     def describe(self) -> Mapping[str, str]:
         """What the driver tells: model, serial number, versions, temperature."""
         self._require_open()
         with self._asking("cannot be asked"):
             return self._state.about()
+
+    def _leave(self) -> None:
+        self._is_open = False
+        try:
+            self._undo.close()
+        except RuntimeError as error:
+            _log.warning("%s could not be muted and restored: %s", self._where, error)
+        finally:
+            atexit.unregister(self.close)
 
     @property
     def _times(self) -> SampleTime:
