@@ -3,10 +3,10 @@
     python host.py FD '{"graphs": [{"path": ..., "name": ..., "values": {...}}], "folder": ...}'
 
 FD is a socket to whoever started it, with a line of JSON a message: from here ``ready``, ``set``,
-``refused`` and ``ended``; to here ``set``. Flowgraphs stop on SIGTERM, and when that socket
-closes: a program that was killed leaves none behind. They are several where they share a radio that
-only one process can have. This file is GPL-3.0-or-later, because
-it links GNU Radio; it imports nothing of the rest of the tree.
+``refused``, ``time`` and ``ended``; to here values to set, or none to ask for the time. Flowgraphs
+stop on SIGTERM, and when that socket closes: a program that was killed leaves none behind. They are
+several where they share a radio that only one process can have. This file is GPL-3.0-or-later,
+because it links GNU Radio; it imports nothing of the rest of the tree.
 """
 
 from __future__ import annotations
@@ -94,6 +94,16 @@ class Together:
             if hasattr(graph, f"set_{name}"):
                 getattr(graph, f"set_{name}")(value)
 
+    def time(self) -> dict[str, float]:
+        """What the first block that has a time tells of it: seconds, their fraction, and rate."""
+        block = next(each for each in self.blocks.values() if hasattr(each, "get_time_now"))
+        now = block.get_time_now()
+        return {
+            "whole_s": now.get_full_secs(),
+            "part_s": now.get_frac_secs(),
+            "rate_hz": block.get_samp_rate(),
+        }
+
     def show(self) -> None:
         """Show those that are windows."""
         for graph in self.graphs:
@@ -168,7 +178,7 @@ def _snippets(module: ModuleType, section: str, graph: Any) -> None:
 def _serve(graphs: Together, control: Control) -> None:
     """Do as told, until the other end closes."""
     for message in control.asked():
-        _set(graphs, message["values"], message["number"], control)
+        _do(graphs, message["number"], message.get("values"), control)
 
 
 def _windows(kind: type) -> Any:
@@ -215,8 +225,12 @@ def _await_end(graphs: Together, control: Control) -> None:
     control.say("ended")
 
 
-def _set(graphs: Together, values: dict[str, Any], number: int, control: Control) -> None:
+def _do(graphs: Together, number: int, values: dict[str, Any] | None, control: Control) -> None:
+    """Set values, or tell the time where there are none."""
     try:
+        if values is None:
+            control.say("time", number=number, **graphs.time())
+            return
         for name, value in values.items():
             graphs.set(name, value)
     except Exception as error:  # noqa: BLE001 (a block refuses with whatever it likes)

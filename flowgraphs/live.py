@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from flowgraphs.links import Bursts, Entrance, Exit
-from flowgraphs.reports import Reports
 from flowgraphs.tags import Tag
 from radio.api import IQ, Capture, RadioError, require_future
 from radio.probe import PROBE, place_of_probe, probe
@@ -44,7 +43,6 @@ class Live:
         exit_: Exit | None,
         clock: int,
         loop: Callable[[bool], None] | None = None,
-        reports: Reports | None = None,
     ) -> None:
         """Let them flow, from what the clock shows now.
 
@@ -55,13 +53,12 @@ class Live:
             exit_: where they come out, if they do.
             clock: what it shows now.
             loop: lets the radio hear what it sends, or no longer; None where it cannot.
-            reports: what the radio says of what is sent, if it says anything.
 
         Raises:
             RadioError: samples do not flow, or a radio that hears itself does not.
         """
         self._name, self._clock = name, clock
-        self._entrance, self._exit, self._reports = entrance, exit_, reports
+        self._entrance, self._exit = entrance, exit_
         self._bursts = Bursts()
         self._heard = HeardStream(name, round(HISTORY_S * rate_hz))
         self._last_end = 0
@@ -142,8 +139,6 @@ class Live:
         return first + found - place
 
     def _require_whole(self) -> None:
-        if self._reports is not None:
-            self._reports.require_well()
         if self._heard.fault is not None:
             raise RadioError(self._heard.fault)
 

@@ -97,7 +97,7 @@ class Flowgraph:
         self._bound = [str(self.values.get(each.name, each.default)) for each in bound]
         self._lines: deque[str] = deque(maxlen=LINES)
         self._heard = b""
-        self._asked = 0
+        self._number = 0  # of the last thing that was asked
         self._is_over = False
         self._lock = threading.Lock()  # several threads may ask whether it runs
         self._control, theirs = socket.socketpair()
@@ -146,18 +146,22 @@ class Flowgraph:
                 raise RadioError(
                     f"flowgraph {self.name}: {name} is chosen when it starts; start it again"
                 )
-        self.require_running()
-        with self._lock:
-            self._asked += 1
-            asked = _written({"number": self._asked, "values": checked})
-            self._control.sendall(asked.encode() + b"\n")
-            # Answers that somebody gave up waiting for may come before.
-            while (answer := self._await(("set", "refused"), ANSWER_S))["number"] != self._asked:
-                continue
+        answer = self._asked({"values": checked})
         if answer["kind"] == "refused":
             told = ", ".join(f"{name} = {value!r}" for name, value in checked.items())
             raise RadioError(f"flowgraph {self.name} refuses {told}: {answer['why']}")
         self.values |= checked
+
+    def time(self) -> tuple[int, float, float]:
+        """What a radio in it has: seconds of its time, their fraction, and its sample rate.
+
+        Raises:
+            RadioError: no block tells of it.
+        """
+        answer = self._asked({})
+        if answer["kind"] == "refused":
+            raise RadioError(f"flowgraph {self.name} tells no time: {answer['why']}")
+        return int(answer["whole_s"]), float(answer["part_s"]), float(answer["rate_hz"])
 
     def require_running(self) -> None:
         """RadioError with the reason where it has ended or was killed."""
@@ -213,6 +217,16 @@ class Flowgraph:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+    def _asked(self, what: Mapping[str, object]) -> dict[str, Any]:
+        self.require_running()
+        with self._lock:
+            self._number += 1
+            self._control.sendall(_written({"number": self._number, **what}).encode() + b"\n")
+            while True:
+                answer = self._await(("set", "refused", "time"), ANSWER_S)
+                if answer["number"] == self._number:  # others nobody waited for any more
+                    return answer
 
     def _checked(self, given: Mapping[str, object]) -> dict[str, Value]:
         """As `GrcFile.checked`, of parameters that any of them has."""

@@ -17,6 +17,7 @@ import numpy as np
 
 from flowgraphs.links import Entrance, Exit
 from flowgraphs.reports import Reports
+from flowgraphs.runner import Flowgraph
 from flowgraphs.tags import Tag, TagValue
 from radio.api import IQ, Capture, RadioError, require_future
 from radio.streaming import HeardStream
@@ -47,8 +48,9 @@ class Timed:
         self,
         name: str,
         rate_hz: float,
+        graph: Flowgraph,
         entrance: Entrance | None,
-        exit_: Exit,
+        exit_: Exit | None,
         reports: Reports | None,
     ) -> None:
         """Let samples come, and wait for the first.
@@ -56,14 +58,15 @@ class Timed:
         Args:
             name: for messages.
             rate_hz: samples a second.
+            graph: what tells the radio's time where no samples come.
             entrance: where bursts go in, if they do.
-            exit_: where samples come out.
+            exit_: where samples come out, if they do.
             reports: what the radio says of bursts.
 
         Raises:
             RadioError: none come, they have no time, or another rate.
         """
-        self._name, self._rate_hz = name, rate_hz
+        self._name, self._rate_hz, self._graph = name, rate_hz, graph
         self._entrance, self._exit, self._reports = entrance, exit_, reports
         self._heard = HeardStream(name, round(HISTORY_S * rate_hz))
         self._origin = 0  # on the clock, of the first sample
@@ -75,7 +78,8 @@ class Timed:
         self._waiting: list[tuple[int, IQ]] = []
         self._gone_in = self._last_burst_end = 0  # samples; on the clock
         self._stopping = threading.Event()
-        loops = [self._hear] if entrance is None else [self._hear, self._send]
+        loops = [self._send] if entrance is not None else []
+        loops += [self._hear] if exit_ is not None else []
         self._threads = [
             threading.Thread(target=self._run, args=(loop,), name=name, daemon=True)
             for loop in loops
@@ -83,14 +87,17 @@ class Timed:
         for thread in self._threads:
             thread.start()
         try:
-            self._heard.read(0, 1, START_S)
+            if exit_ is not None:
+                self._heard.read(0, 1, START_S)
+            else:
+                self._asked()
         except BaseException:
             self.close()
             raise
 
     def now(self) -> int:
-        """The end of what came out, by the radio's time."""
-        return self._origin + self._heard.end
+        """The end of what came out, by the radio's time, which is asked where nothing does."""
+        return self._asked() if self._exit is None else self._origin + self._heard.end
 
     def send(self, iq: IQ, at: int | None) -> int:
         """Let a burst go in before its time; its first sample on the clock."""
@@ -140,9 +147,10 @@ class Timed:
 
     def settle(self) -> None:
         """Settings have changed: what was received before is not asked for any more."""
-        first, wait = self._heard.end, round(LEAD_S * self._rate_hz)
-        self._heard.read(first, wait, PULL_S)
-        self._last_end = first + wait
+        if self._exit is not None:
+            first, wait = self._heard.end, round(LEAD_S * self._rate_hz)
+            self._heard.read(first, wait, PULL_S)
+            self._last_end = first + wait
         if self._reports is not None:
             self._reports.forget()
 
@@ -172,9 +180,12 @@ class Timed:
         """Hand over bursts as their time comes near."""
         entrance = self._entrance
         while entrance is not None and not self._stopping.is_set():
+            if not self._waiting:
+                self._stopping.wait(POLL_S)
+                continue
             near = self.now() + AHEAD_S * self._rate_hz
             with self._lock:
-                due = self._waiting[:1] if self._waiting and self._waiting[0][0] < near else []
+                due = [burst for burst in self._waiting if burst[0] < near]
                 del self._waiting[: len(due)]
                 for start, iq in due:
                     self._last_burst_end = start + iq.size
@@ -193,14 +204,14 @@ class Timed:
 
     def _hear(self) -> None:
         """Take what comes, and put it where its time says."""
-        came, patience_s = 0, START_S
-        while not self._stopping.is_set():
-            if not self._exit.wait():
+        exit_, came, patience_s = self._exit, 0, START_S
+        while exit_ is not None and not self._stopping.is_set():
+            if not exit_.wait():
                 continue
-            iq, tags = self._exit.pull(patience_s)
+            iq, tags = exit_.pull(patience_s)
             patience_s, done = PULL_S, 0
             if not came and TIME not in [tag.key for tag in tags if not tag.offset]:
-                raise RadioError(f"{self._name}: its first sample has no time, no tag {TIME}")
+                raise RadioError(f"its first sample has no time, no tag {TIME}")
             for tag in tags:
                 place = tag.offset - came
                 if tag.key == RATE:
@@ -224,7 +235,7 @@ class Timed:
         gap = sample - self.now()
         if not 0 <= gap <= LONGEST_GAP_S * self._rate_hz:
             raise RadioError(
-                f"{self._name}: its time went from {self.now()} to {sample} samples: another "
+                f"its time went from {self.now()} to {sample} samples: another "
                 "program has set it, or the radio was gone"
             )
         if gap:
@@ -232,14 +243,18 @@ class Timed:
                 self._gaps.append((self._heard.end, gap))
             self._keep(np.zeros(gap, np.complex64))
 
+    def _asked(self) -> int:
+        """The radio's time."""
+        whole, part, rate_hz = self._graph.time()
+        self._require_rate(rate_hz)
+        return self._sample((whole, part))
+
     def _sample(self, when: TagValue) -> int:
-        if not (isinstance(when, tuple) and len(when) == 2):
-            raise RadioError(f"{self._name}: {TIME} is {when!r}, not seconds and their fraction")
-        whole, part = when
-        return round(float(str(whole)) * self._rate_hz + float(str(part)) * self._rate_hz)
+        match when:
+            case (int(whole), float(part)):
+                return round(whole * self._rate_hz + part * self._rate_hz)
+        raise RadioError(f"{TIME} is {when!r}, not seconds and their fraction")
 
     def _require_rate(self, rate_hz: TagValue) -> None:
         if not (isinstance(rate_hz, float) and abs(rate_hz / self._rate_hz - 1) < RATES_EQUAL):
-            raise RadioError(
-                f"{self._name} has no rate {self._rate_hz:g} Hz; the next one is {rate_hz} Hz"
-            )
+            raise RadioError(f"there is no rate {self._rate_hz:g} Hz; the next one is {rate_hz} Hz")

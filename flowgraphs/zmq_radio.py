@@ -8,7 +8,7 @@ by `configure`, too. ``timeout_s`` (5) is how long samples may fail to come.
 
 Where something in it has a pace of its own, samples flow all the time, zeros between bursts, and
 their count is the clock. Where nothing has, as in a loop, time passes as samples are received.
-The clock of a USRP that receives is its own time.
+The clock of a USRP is its own time.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class FlowgraphRadio(Radio):
         """Of what the flowgraph ends at; a loop answers at once."""
         end = self._end
         ahead = AHEAD * BUFFER / self._settings.sample_rate_hz if self._has_pace else 0.0
-        if end.has_time and self._can_receive:
+        if end.has_time:
             ahead = timed.LEAD_S
         return RadioCaps(
             name=f"flowgraph {self._name}",
@@ -241,11 +241,11 @@ class FlowgraphRadio(Radio):
                     stack.callback(_mute, graph, self._end.tx_gain_db.low)
             rate = self._settings.sample_rate_hz
             self._flow: Stepped | Live | Timed
-            if self._end.has_time and exit_ is not None:
-                self._flow = Timed(self._name, rate, entrance, exit_, reports)
+            if self._end.has_time:
+                self._flow = Timed(self._name, rate, self._graphs[0], entrance, exit_, reports)
             elif self._has_pace or exit_ is None:
                 clock, loop = self._clock, self._loop()
-                self._flow = Live(self._name, rate, entrance, exit_, clock, loop, reports)
+                self._flow = Live(self._name, rate, entrance, exit_, clock, loop)
             else:
                 self._flow = Stepped(entrance, exit_)
             stack.callback(self._flow.close)
