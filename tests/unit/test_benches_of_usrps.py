@@ -14,8 +14,9 @@ def plan(bench, *overrides):
     return AirPlan.of(Experiment(config), bench.config)
 
 
-def test_usrps_are_at_hosts_of_their_own():
-    bench = bench_file.read("virtual-usrps")
+@pytest.mark.parametrize("name", ["virtual-usrps", "gnuradio-usrps"])
+def test_usrps_are_at_hosts_of_their_own(name):
+    bench = bench_file.read(name)
     hosts = bench.config.virtual_usrps()
     assert list(hosts) == ["rx", *EVERY_DEVICE]
     assert len(set(hosts.values())) == 11
