@@ -86,7 +86,7 @@ def compiled(grc: GrcFile, values: Mapping[str, Value], environ: Mapping[str, st
     """The flowgraph as a program, with the choices among these values made.
 
     Raises:
-        RadioError: GNU Radio is absent, or does not compile it, and why.
+        RadioError: GNU Radio is absent, or does not compile it, or nothing can be written, and why.
     """
     gnuradio, chosen = gnu_radio(environ), grc.chosen(values)
     text = grc.text_with(chosen)
@@ -98,16 +98,19 @@ def compiled(grc: GrcFile, values: Mapping[str, Value], environ: Mapping[str, st
     folder = cache_directory(environ) / f"{grc.name}-{mark}"
     program = Program(grc, gnuradio, folder / f"{grc.name}.py", chosen)
     if not program.path.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix="new-") as new:
-            made = Path(new) / "made"
-            made.mkdir()
-            source = made / grc.path.name
-            source.write_text(text)
-            _compile(grc, [*inside, source], gnuradio, environ)
-            # Where another process was faster, its folder holds the same.
-            with suppress(OSError):
-                made.rename(folder)
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder.parent, prefix="new-") as new:
+                made = Path(new) / "made"
+                made.mkdir()
+                source = made / grc.path.name
+                source.write_text(text)
+                _compile(grc, [*inside, source], gnuradio, environ)
+                # Where another process was faster, its folder holds the same.
+                with suppress(OSError):
+                    made.rename(folder)
+        except OSError as error:
+            raise RadioError(f"{grc.path}: its cache cannot be written: {error}") from error
     return program
 
 

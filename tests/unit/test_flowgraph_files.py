@@ -139,7 +139,7 @@ def test_gnu_radio_that_is_absent_is_named_with_the_line_that_installs_it(tmp_pa
         Flowgraph("loop", {}, environ)
 
 
-def test_an_interpreter_without_the_compiler_says_so(tmp_path, monkeypatch):
+def test_an_interpreter_without_the_compiler_or_a_cache_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     lacking = compiler.Interpreter(str(tmp_path / "python"), "3.10", "")
     monkeypatch.setattr(compiler, "_found", lambda _: lacking)
@@ -147,3 +147,6 @@ def test_an_interpreter_without_the_compiler_says_so(tmp_path, monkeypatch):
     with pytest.raises(RadioError, match="but no grcc"):
         compiler.compiled(file, {}, {"XDG_CACHE_HOME": str(tmp_path)})
     assert not list((tmp_path / "airmeta" / "flowgraphs").glob("new-*"))
+    (tmp_path / "file").touch()
+    with pytest.raises(RadioError, match=r"cache cannot be written: .*Not a directory"):
+        compiler.compiled(file, {}, {"XDG_CACHE_HOME": str(tmp_path / "file")})
