@@ -16,6 +16,7 @@ from fl_core.errors import InputError
 from flowgraphs.compiler import compiled, environment, gnu_radio
 from flowgraphs.grc_file import GrcFile, shipped
 from flowgraphs.runner import Flowgraph
+from radio.api import RadioError
 from testbed.options import Json
 from testbed.runs import stop_after_round
 from testbed.terminal import STOPPED, console, messages, print_json
@@ -77,12 +78,16 @@ def run(
             told = [f"{key}: {place}" for key, place in graph.endpoints.items()]
             messages.print(f"{graph.name} runs", *told, sep="\n  ", markup=False, soft_wrap=True)
         until_s = None if seconds is None else time.monotonic() + seconds
-        while not (stop() or graph.is_over or (until_s and time.monotonic() > until_s)):
-            graph.wait(POLL_S)
+        try:
+            while not (stop() or graph.is_over or (until_s and time.monotonic() > until_s)):
+                graph.wait(POLL_S)
+        except RadioError as error:  # it ran: nothing was wrong with what was asked for
+            messages.print(f"airmeta: {error}", style="red", markup=False, soft_wrap=True)
+            raise typer.Exit(1) from error
         stopped, over, log = stop(), graph.is_over, graph.log
     if as_json:
         print_json({"flowgraph": graph.name, "over": over, "stopped": stopped, "log": log})
-    else:
+    elif log:
         console.print(log, markup=False, highlight=False, soft_wrap=True)
     if stopped:
         raise typer.Exit(STOPPED)

@@ -1,11 +1,14 @@
 """`airmeta flowgraph list|compile|run|edit`."""
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from flowgraphs.grc_file import shipped
+from flowgraphs.runner import Flowgraph
 
 
 def test_all_of_them_are_listed_with_what_can_be_set(airmeta):
@@ -34,6 +37,20 @@ def test_one_is_compiled_and_runs(airmeta, tmp_path):
     code, _, err = airmeta("flowgraph", "run", "device_tx", address, "--seconds", "0")
     assert code == 0
     assert f"zmq_in: ipc://{tmp_path}/in" in err
+
+
+class Killed(Flowgraph):
+    def wait(self, seconds):
+        os.kill(self.pid, signal.SIGKILL)
+        return super().wait(seconds)
+
+
+@pytest.mark.usefixtures("in_gnuradio_home")
+def test_one_that_is_killed_has_failed(airmeta, tmp_path, monkeypatch):
+    monkeypatch.setattr("testbed.flowgraph_command.Flowgraph", Killed)
+    code, _, err = airmeta("flowgraph", "run", "device_tx", f"from_host=ipc://{tmp_path}/in")
+    assert code == 1
+    assert "flowgraph device_tx was killed by SIGKILL" in err
 
 
 @pytest.mark.parametrize(
