@@ -1,16 +1,19 @@
 """Runs compiled flowgraphs, mostly one, under the interpreter that has GNU Radio.
 
-    python host.py FD '{"graphs": [{"path": ..., "name": ..., "values": {...}}], "folder": ...}'
+    python host.py FD '{"graphs": [{"path": ..., "name": ..., "values": {...}}], "folder": ...,
+                        "sockets": [...]}'
 
 FD is a socket to whoever started it, with a line of JSON a message: from here ``ready``, ``set``,
 ``refused``, ``time`` and ``ended``; to here values to set, or none to ask for the time. Flowgraphs
-stop on SIGTERM, and when that socket closes: a program that was killed leaves none behind. They are
-several where they share a radio that only one process can have. This file is GPL-3.0-or-later,
-because it links GNU Radio; it imports nothing of the rest of the tree.
+stop on SIGTERM, and when that socket closes: a program that was killed leaves none behind, and none
+of the socket files that ``sockets`` names. They are several where they share a radio that only one
+process can have. This file is GPL-3.0-or-later, because it links GNU Radio; it imports nothing of
+the rest of the tree.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -131,6 +134,9 @@ def main() -> None:
         finally:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is what happens
             _stop(graphs)
+            for path in told["sockets"]:  # which ZMQ has no time to remove
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)  # noqa: PTH108 (no more than it needs is imported)
         code = 0
     except SystemExit as error:  # as a snippet says what is wrong
         code = 0 if error.code in (0, None) else 1

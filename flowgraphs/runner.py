@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import select
 import shutil
 import signal
@@ -30,6 +29,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from flowgraphs.compiler import Program, compiled, environment
+from flowgraphs.failure import reason
 from flowgraphs.grc_file import GrcFile, Value
 from radio.api import RadioError
 from radio.interpreter import Interpreter
@@ -41,8 +41,6 @@ ANSWER_S = 10.0  # in which something is set
 END_S = 4.0  # in which it stops, until it is killed
 LINES = 400  # of its log that are kept
 
-# A line of generated code in a trace back.
-_MAKES = re.compile(r"\s+self\.(\w+) = ")
 _log = logging.getLogger(__name__)
 
 
@@ -242,7 +240,8 @@ class Flowgraph:
             {"path": str(it.path), "name": it.grc.name, "values": _of(it.grc, self.values)}
             for it in self.programs
         ]
-        told = {"graphs": graphs, "folder": str(self.folder)}
+        sockets = [str(path) for path in map(socket_file, self._bound) if path]
+        told = {"graphs": graphs, "folder": str(self.folder), "sockets": sockets}
         return subprocess.Popen(
             # -P: what lies beside the host is not what flowgraphs import.
             [
@@ -317,14 +316,8 @@ class Flowgraph:
         self._reader.join(END_S)
         if code < 0:
             return f"flowgraph {self.name} was killed by {signal.Signals(-code).name}"
-        said = [line for line in self._lines if line.strip()]
-        why = _error(said) or f"it ended with {code} and said nothing"
-        if re.search("address (already )?in use", why, re.IGNORECASE):
-            places = [str(value) for value in self.values.values() if "://" in str(value)]
-            why = f"an address is taken ({why}), of {', '.join(places)}; choose another one"
-        made = [found[1] for found in map(_MAKES.match, said) if found]
-        where = f" at its block {made[-1]}" if made else ""
-        return f"flowgraph {self.name} failed{where}: {why}"
+        known = {name: each.default for name, each in self.parameters.items()} | self.values
+        return f"flowgraph {self.name} {reason(list(self._lines), code, known)}"
 
 
 def _of(file: GrcFile, values: Mapping[str, Value]) -> dict[str, Value]:
@@ -335,15 +328,6 @@ def _of(file: GrcFile, values: Mapping[str, Value]) -> dict[str, Value]:
 def _written(message: Mapping[str, object]) -> str:
     """As JSON, which has no complex numbers: they go as their two parts."""
     return json.dumps(message, default=lambda z: {"real": z.real, "imag": z.imag})
-
-
-def _error(said: list[str]) -> str:
-    """What a trace back ends with, in a line, or else the last line."""
-    last = max((i for i, line in enumerate(said) if line.startswith("Traceback")), default=None)
-    if last is None:
-        return said[-1] if said else ""
-    ends = [i for i in range(last + 1, len(said)) if not said[i].startswith(" ")]
-    return " ".join(" ".join(said[ends[0] if ends else last :]).split())
 
 
 def socket_file(address: str) -> Path | None:
