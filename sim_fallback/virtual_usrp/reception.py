@@ -254,7 +254,7 @@ class Reception:
 
     def _fulfilled(self, run: _Run, inlet: Inlet) -> tuple[bool, int | None]:
         """Go on with the next command: whether a burst has ended, and what went wrong."""
-        # A command for the sample that follows is in time, also where it lies between two of the air.
+        # A command for the sample that follows is in time, also between two samples of the air.
         last = run.cursor - 1
         self._free_s = self._board.bands.true_time_s(self._board.name, last, inlet.place.rate_hz)
         if run.command.chained and self._commands:
