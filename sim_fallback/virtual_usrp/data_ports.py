@@ -10,6 +10,7 @@ import struct
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 
 from sim_fallback.clock import BUFFER_S
@@ -29,6 +30,7 @@ MOST_SEGMENTS = 64 if sys.platform == "linux" else 1
 MOST_BYTES = 65_000  # of one such call
 
 LONGEST = 1 << 16  # bytes of a datagram
+HEAD = 8  # bytes by which a host tells its address
 DRAINED = 256  # datagrams that are taken at once
 QUEUE_BYTES = 1 << 23
 SHORTEST_WAIT_S, LONGEST_WAIT_S = 0.2e-3, 20e-3
@@ -48,9 +50,12 @@ class _Line:
         self.peer: tuple[str, int] | None = None
         self._own: tuple[str, int] = port.getsockname()
         self._queue = queue
+        self._longest = LONGEST if queue is None else HEAD  # nothing else comes to a receiver
+        self._heads = memoryview(bytearray(HEAD * DRAINED))
 
     def room(self, size: int) -> int:
-        """How many packets of a size in bytes the host can take."""
+        """How many packets of a size in bytes the host can take, whose address may be news."""
+        self.drain(self._heads)
         if self.peer is None or self._queue is None:
             return ANY
         return self._queue.room(self.peer, self._own, size)
@@ -79,15 +84,15 @@ class _Line:
     def drain(self, buffer: memoryview) -> list[memoryview]:
         """Datagrams that have arrived, each a part of the buffer; the host's address is learnt."""
         found: list[memoryview] = []
-        used = 0
-        while len(found) < DRAINED and used + LONGEST <= len(buffer):
+        used, longest = 0, self._longest
+        while len(found) < DRAINED and used + longest <= len(buffer):
             try:
-                size, peer = self.port.recvfrom_into(buffer[used:], 0, socket.MSG_DONTWAIT)
+                size, peer = self.port.recvfrom_into(buffer[used:], longest, socket.MSG_DONTWAIT)
             except (BlockingIOError, ConnectionError):  # that the host's port is closed
                 break
             datagram = buffer[used : used + size]
             used += size
-            if size >= 8 and not any(datagram[4:8]):  # what teaches the address
+            if size >= HEAD and not any(datagram[4:8]):  # what teaches the address
                 self.peer = peer
             elif self._comes.passes(1)[0]:
                 found.append(datagram)
@@ -97,19 +102,22 @@ class _Line:
 class DataPorts:
     """The ports of one radio's samples, and the threads behind them."""
 
-    def __init__(self, board: Board, host: str, lost: float = 0.0) -> None:
+    def __init__(
+        self, board: Board, host: str, settle: Callable[[], None], lost: float = 0.0
+    ) -> None:
         """Listen, and give the board its streams.
 
         Args:
             board: whose ports they are.
             host: address of this device.
+            settle: does what has arrived at its other ports.
             lost: share of the datagrams that get lost, either way.
 
         Raises:
             OSError: the address cannot be had.
             ValueError: everything would be lost.
         """
-        self._board = board
+        self._board, self._settle = board, settle
         key, count = board.bands.equipment(board.name).key, len((*RX_PORTS, TX_PORT))
         losses = [(Loss(lost, key, 2 * n), Loss(lost, key, 2 * n + 1)) for n in range(count)]
         with ExitStack() as stack:
@@ -174,6 +182,7 @@ class DataPorts:
                     line.drain(buffer)
             if self._line.port in ready:
                 datagrams = self._line.drain(buffer)
+                self._settle()  # what the host sent before them
                 self._transmission.take(datagrams)
                 if len(datagrams) < DRAINED:
                     self._stop.wait(TOGETHER_S)

@@ -39,11 +39,12 @@ class UsrpServer:
         """
         self.board, self.host = board, host
         self._control, self._fifo = Control(board, host), Fifo(board)
+        self._turn = threading.Lock()
         with ExitStack() as stack:
             self._control_port = stack.enter_context(_bound(host, control.PORT))
             self._fifo_port = stack.enter_context(_bound(host, fifo.PORT))
             self._woken, self._wake = (stack.enter_context(end) for end in socket.socketpair())
-            stack.callback(DataPorts(board, host, lost).close)
+            stack.callback(DataPorts(board, host, self.settle, lost).close)
             self._ports = stack.pop_all()
         self._thread = threading.Thread(target=self._serve, name=f"{board.name} control")
         self._thread.daemon = True
@@ -62,6 +63,16 @@ class UsrpServer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def settle(self) -> None:
+        """Do everything that has arrived at these ports.
+
+        To be called before what has arrived later elsewhere is looked at: on the one cable of a
+        device nothing overtakes, and libuhd does not wait for an answer from the FIFO.
+        """
+        with self._turn:
+            while self._answer():
+                pass
+
     def _serve(self) -> None:
         ports = [self._woken, self._control_port, self._fifo_port]
         while True:
@@ -69,15 +80,30 @@ class UsrpServer:
             ready, _, _ = select.select(ports, [], [], timeout_s)
             if self._woken in ready:
                 return
-            if self._control_port in ready:
-                packet, peer = self._control_port.recvfrom(LONGEST)
-                answer = self._control.answer(packet)
-                if answer is not None:
-                    _send(self._control_port, answer, peer)
-            if self._fifo_port in ready:
-                self._fifo.take(*self._fifo_port.recvfrom(LONGEST))
-            for answer in self._fifo.answers():
-                _send(self._fifo_port, answer, self._fifo.peer)
+            with self._turn:
+                self._answer()
+
+    def _answer(self) -> bool:
+        """Do and answer the next request of each port; whether there was one."""
+        asked, queued = _taken(self._control_port), _taken(self._fifo_port)
+        if asked is not None:
+            packet, peer = asked
+            answer = self._control.answer(packet)
+            if answer is not None:
+                _send(self._control_port, answer, peer)
+        if queued is not None:
+            self._fifo.take(*queued)
+        for answer in self._fifo.answers():
+            _send(self._fifo_port, answer, self._fifo.peer)
+        return asked is not None or queued is not None
+
+
+def _taken(port: socket.socket) -> tuple[bytes, Any] | None:
+    """A datagram and where it came from; None where none has arrived."""
+    try:
+        return port.recvfrom(LONGEST)
+    except BlockingIOError:
+        return None
 
 
 def _bound(host: str, port: int) -> socket.socket:
@@ -85,6 +111,7 @@ def _bound(host: str, port: int) -> socket.socket:
     bound = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
         bound.bind((host, port))
+        bound.setblocking(False)
     except OSError:
         bound.close()
         raise
