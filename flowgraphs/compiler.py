@@ -138,7 +138,10 @@ def _compile(
         raise RadioError(f"{grc.path}: grcc did not end within {PATIENCE_S:.0f} s") from error
     said = done.stdout + done.stderr
     if done.returncode or not (made / f"{grc.name}.py").exists():
-        raise RadioError(f"{grc.path} does not compile: {_missing(grc, said) or _errors(said)}")
+        for each in (*map(GrcFile, sources[:-1]), grc):
+            if missing := _missing(each, said):
+                raise RadioError(f"{each.path} does not compile: {missing}")
+        raise RadioError(f"{grc.path} does not compile: {_errors(said)}")
 
 
 def _grcc(gnuradio: Interpreter) -> str:

@@ -94,8 +94,13 @@ class GrcFile:
             }
         except OSError as error:
             raise RadioError(f"{path}: {error.strerror}") from error
-        except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
-            raise RadioError(f"{path} is no flowgraph of GNU Radio Companion: {error}") from error
+        except KeyError as error:
+            raise RadioError(
+                f"{path} is no flowgraph of GNU Radio Companion: no {error}"
+            ) from error
+        except (yaml.YAMLError, TypeError, UnicodeDecodeError) as error:
+            why = " ".join(str(error).split())
+            raise RadioError(f"{path} is no flowgraph of GNU Radio Companion: {why}") from error
 
     @classmethod
     def named(cls, name: str) -> GrcFile:

@@ -1,6 +1,7 @@
 """Flowgraphs under the GNU Radio that there is: compiled, run, exact, and gone when they end."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flowgraphs import runner
+from flowgraphs import compiler, runner
 from flowgraphs.compiler import compiled, environment
 from flowgraphs.grc_file import GrcFile, shipped
 from flowgraphs.runner import Flowgraph
@@ -205,6 +206,15 @@ def test_a_block_that_is_missing_is_named(edited):
     mine = edited("loop", "id: blocks_multiply_const_vxx", "id: mylab_amplifier")
     with pytest.raises(RadioError, match="cable is of the kind mylab_amplifier, which this GNU"):
         Flowgraph(mine, {})
+
+
+def test_a_block_that_is_missing_inside_is_named_with_its_file(tmp_path, monkeypatch):
+    blocks = shutil.copytree(compiler.BLOCKS, tmp_path / "blocks")
+    path = blocks / "device_path.grc"
+    path.write_text(path.read_text().replace("id: blocks_delay", "id: mylab_delay"))
+    monkeypatch.setattr(compiler, "BLOCKS", blocks)
+    with pytest.raises(RadioError, match=f"{path} does not compile: .* the kind mylab_delay"):
+        Flowgraph("mac_channel", {})
 
 
 def test_what_the_compiler_finds_is_told(edited):
