@@ -23,6 +23,7 @@ END_S = 2.0  # in which they end
 START_S = 10.0  # in which samples begin to come
 SETTLE_S = 0.3  # in which a radio does what a message told it
 AHEAD = 24  # transfers that wait on their way to what sends them, at most
+TRIES = 4  # of measuring the delay, which a busy machine can spoil
 FILLED, STARTING = 8, 64  # transfers that were taken when it sends; received until then, at most
 MOST_TAGS = 10_000  # that are kept for nobody
 TIME = "rx_time"  # tag of the first sample, and of the one after a gap
@@ -74,7 +75,7 @@ class Live:
             threading.Thread(target=self._run, args=(loop,), name=name, daemon=True)
             for loop in loops
         ]
-        self._lag = 0
+        self._lag: int | None = None  # of what comes out behind what goes in
         for thread in self._threads:
             thread.start()
         if entrance is not None and exit_ is not None and loop is not None:
@@ -92,7 +93,7 @@ class Live:
     def send(self, iq: IQ, at: int | None) -> int:
         """Put a burst on the stream; its first sample on the clock."""
         self._require_whole()
-        shift = self._clock + self._lag
+        shift = self._clock + (self._lag or 0)
         return self._bursts.post(iq, None if at is None else at - shift) + shift
 
     def receive(self, n: int, at: int | None, patience_s: float) -> Capture:
@@ -128,15 +129,15 @@ class Live:
         try:
             loop(True)
             self._stopping.wait(SETTLE_S)
-            first = self._heard.end
-            place = self._bursts.post(probe(), None)
-            heard = self._heard.read(first, (AHEAD + 8) * BUFFER + PROBE, START_S)
+            for _ in range(TRIES):
+                first = self._heard.end
+                place = self._bursts.post(probe(), None)
+                heard = self._heard.read(first, (AHEAD + 8) * BUFFER + PROBE, START_S)
+                if (found := place_of_probe(heard)) is not None:
+                    return first + found - place
         finally:
             loop(False)
-        found = place_of_probe(heard)
-        if found is None:
-            raise RadioError(f"{self._name} does not hear itself in its digital loopback")
-        return first + found - place
+        raise RadioError(f"{self._name} does not hear itself in its digital loopback")
 
     def _require_whole(self) -> None:
         if self._heard.fault is not None:
@@ -170,3 +171,13 @@ class Live:
                     raise RadioError(f"{self._name}: samples were lost before {tag.offset}")
             self._found += tags
             self._heard.append(iq)
+            self._require_step()
+
+    def _require_step(self) -> None:
+        """Nothing of what came out so far should have gone in later.
+
+        What sends had to wait, then, and all that it sends is late from there on, which no radio
+        tells. Less than what waits on its way is not seen.
+        """
+        if self._lag is not None and self._heard.end - self._lag > self._bursts.position:
+            raise RadioError(f"{self._name} had nothing to send for a while")

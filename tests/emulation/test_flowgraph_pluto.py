@@ -1,6 +1,7 @@
 """A virtual PlutoSDR behind GNU Radio's iio blocks: two flowgraphs are a radio that keeps times."""
 
 import os
+import signal
 
 import numpy as np
 import pytest
@@ -53,6 +54,11 @@ def test_a_burst_is_on_the_air_at_its_time(looped, opened):
         assert (sdr.tx_lo, sdr.tx_hardwaregain_chan0, sdr.loopback) == (916e6, -12.0, 0)
         with pytest.raises(RadioError, match="carrier_hz"):
             radio.configure(RadioSettings(carrier_hz=1e6))
+        (sends,) = (graph for graph in radio._graphs if graph.name == "device_tx")
+        os.kill(sends.pid, signal.SIGSTOP)
+        with pytest.raises(RadioError, match="had nothing to send for a while"):
+            radio.receive(1 << 20)
+        os.kill(sends.pid, signal.SIGCONT)
         radio._environ = {**os.environ, "GR_PYTHON": "/nowhere"}
         with pytest.raises(RadioError, match="GNU Radio is not there"):
             radio.configure(RadioSettings(carrier_hz=917e6))
