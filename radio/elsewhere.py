@@ -139,6 +139,7 @@ class OtherProcess:
             why = f"does not answer within {interpreter.PATIENCE_S:.0f} s"
             raise RadioError(_lacking(self._scheme, needs, python, why)) from None
         if answer is None:
+            self._readers[1].join(ENDING_S)  # what it said last
             raise RadioError(_lacking(self._scheme, needs, python, self._last or "ends at once"))
         if missing := answer.get("missing"):
             raise RadioError(_lacking(self._scheme, needs, python, f"there it {missing}"))
