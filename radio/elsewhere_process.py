@@ -54,8 +54,7 @@ def _serve(parent: int, path: Path, uri: RadioUri) -> int:
             _answer({"ready": True})
             server.serve(lambda: bool(told) or os.getppid() != parent, LOOK_EVERY_S)
     finally:
-        if os.getppid() != parent:  # else it tidies up itself
-            shutil.rmtree(path.parent)
+        shutil.rmtree(path.parent)  # the parent may be killed before it does
     return 0
 
 

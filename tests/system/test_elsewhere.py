@@ -123,6 +123,15 @@ def test_a_process_that_is_killed_is_noticed_at_once(home):
     radio.close()
 
 
+def test_a_process_that_is_told_to_end_tidies_up_itself(home):
+    radio = open_elsewhere(LOOPBACK, NUMPY)
+    process_of(radio).terminate()
+    assert process_of(radio).wait(60) == 0
+    assert not list(home.iterdir())
+    with pytest.raises(RadioError, match="is gone"):
+        radio.receive(10)
+
+
 def test_a_process_that_hangs_is_given_up_and_killed(home, monkeypatch):
     monkeypatch.setattr(elsewhere, "ANSWER_S", 0.5)
     monkeypatch.setattr(elsewhere, "ENDING_S", 0.5)
