@@ -41,6 +41,7 @@ KeyFile = Annotated[
 ]
 EVERYBODY_HERE = "zmq+tcp://127.0.0.1:*"
 MOST = 200
+OF_USRPS: tuple[str, ...] = ("iq.preset=usrp-octoclock",)  # unless the overrides say otherwise
 
 
 def air(
@@ -91,7 +92,8 @@ def air(
 ) -> None:
     """Serve the virtual air of an experiment to other processes, a radio for each node."""
     file = None if bench is None else bench_file.read(bench)
-    implied = () if file is None else file.implied
+    of_usrps = OF_USRPS if usrps is not None and plutos is None else ()
+    implied = of_usrps if file is None else file.implied
     config = experiment_file.read(experiment).config([*implied, *(overrides or []), "uplink=iq"])
     built = Experiment(config)
     if file is not None:
