@@ -299,6 +299,9 @@ class Setup:
         try:
             for radio in (self.sender, self.receiver):
                 radio.configure(radio.settings)
+            # Bursts that were told to the radio already are still sent, and would overlap.
+            while (end := self._airtime.end) is not None and (left := end - self.sender.now()) > 0:
+                self.sender.receive(left)
         except RadioError:
             raise error from None
 

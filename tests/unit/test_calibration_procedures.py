@@ -347,11 +347,14 @@ def test_captures_with_lost_samples_are_taken_again_but_not_for_ever():
             setup.listen(1000)
 
 
-def test_a_radio_whose_clock_is_void_is_set_up_again():
+@pytest.mark.parametrize("number", [2, 5])
+def test_a_radio_whose_clock_is_void_is_set_up_again(number):
+    """Also between bursts of one try, of which some are sent when the next one begins."""
+
     def void(radio):
         raise RadioError("the clock is void")
 
-    with bench(air_of(30), wrap=lambda radio: Watched(radio, 2, void)) as setup:
+    with bench(air_of(30), wrap=lambda radio: Watched(radio, number, void)) as setup:
         found = PathGainProcedure().run(setup, quietly)
     assert "path_gain" in found.sender.scalars
 
