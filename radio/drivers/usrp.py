@@ -94,10 +94,10 @@ class UsrpRadio(Radio):
         self._streams: tuple[UsrpCaptures, UsrpBursts] | None = None
         with asking(address, "cannot be opened"):
             self._usrp = uhd.usrp.MultiUSRP(_arguments(address))
-        if (boards := self._usrp.get_num_mboards()) != 1:
-            raise RadioError(f"{address} are {boards} boards; open each as a radio of its own")
-        self._front = UsrpFront(self._usrp, address, wiring or Wiring())
-        self._caps = self._front.caps(2 * lead_s)
+            if (boards := self._usrp.get_num_mboards()) != 1:
+                raise RadioError(f"{address} are {boards} boards; open each as a radio of its own")
+            self._front = UsrpFront(self._usrp, address, wiring or Wiring())
+            self._caps = self._front.caps(2 * lead_s)
         self._clock = UsrpClock(self._usrp, address, 1.0)
         try:
             self._is_open = True
@@ -199,7 +199,7 @@ class UsrpRadio(Radio):
                 "transmitter": told.get("tx_subdev_name", ""),
                 "clock": self._usrp.get_clock_source(0),
                 "time": self._usrp.get_time_source(0),
-                "reference": "locked" if is_locked(self._usrp) else "not locked",
+                "reference": "locked" if is_locked(self._usrp, self._address) else "not locked",
             }
         return {what: text for what, text in about.items() if text}
 
@@ -271,9 +271,8 @@ class UsrpRadio(Radio):
         """What is wrong with the reference."""
         if self._clock_source in (None, "internal"):
             return None
-        with asking(self._address, "does not tell of its reference"):
-            if is_locked(self._usrp):
-                return None
+        if is_locked(self._usrp, self._address):
+            return None
         return f"the reference was lost, clock={self._clock_source}; is it still connected?"
 
     def _require_reference(self) -> None:

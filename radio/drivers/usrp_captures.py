@@ -159,11 +159,11 @@ class UsrpCaptures:
         """End a capture of which nothing more is wanted."""
         with asking(self._name, "takes no command to stop"):
             self._stream.issue_stream_cmd(uhd.types.StreamCMD(uhd.types.StreamMode.stop_cont))
-        rest, told = np.empty(1 << 14, np.complex64), uhd.types.RXMetadata()
-        until_s = time.monotonic() + self._timeout_s
-        while self._stream.recv(rest, told, FLUSH_S) or told.error_code != Errors.timeout:
-            if time.monotonic() > until_s:
-                raise RadioError(f"{self._name} does not stop to receive; open it again")
+            rest, told = np.empty(1 << 14, np.complex64), uhd.types.RXMetadata()
+            until_s = time.monotonic() + self._timeout_s
+            while self._stream.recv(rest, told, FLUSH_S) or told.error_code != Errors.timeout:
+                if time.monotonic() > until_s:
+                    raise RadioError(f"{self._name} does not stop to receive; open it again")
 
 
 class LateError(RadioError):

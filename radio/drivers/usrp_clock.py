@@ -92,7 +92,7 @@ def set_sources(usrp: uhd.usrp.MultiUSRP, name: str, clock: str | None, pulses: 
     if clock is None:
         return
     until_s = time.monotonic() + LOCKING_S
-    while not is_locked(usrp):
+    while not is_locked(usrp, name):
         if time.monotonic() > until_s:
             raise RadioError(
                 f"{name} does not lock to its reference, clock={clock}; is 10 MHz connected, at a "
@@ -101,11 +101,12 @@ def set_sources(usrp: uhd.usrp.MultiUSRP, name: str, clock: str | None, pulses: 
         time.sleep(LOOK_EVERY_S)
 
 
-def is_locked(usrp: uhd.usrp.MultiUSRP) -> bool:
+def is_locked(usrp: uhd.usrp.MultiUSRP, name: str) -> bool:
     """Whether it has locked to its reference, as far as it can tell."""
-    return "ref_locked" not in usrp.get_mboard_sensor_names(0) or bool(
-        usrp.get_mboard_sensor("ref_locked", 0).to_bool()
-    )
+    with asking(name, "does not tell of its reference"):
+        return "ref_locked" not in usrp.get_mboard_sensor_names(0) or bool(
+            usrp.get_mboard_sensor("ref_locked", 0).to_bool()
+        )
 
 
 def _require_source(name: str, kind: str, want: str, there: Sequence[str]) -> None:

@@ -101,7 +101,10 @@ class UsrpFront:
             ("receiver", usrp.get_rx_sensor_names(0), usrp.get_rx_sensor),
             ("transmitter", usrp.get_tx_sensor_names(0), usrp.get_tx_sensor),
         ):
-            while "lo_locked" in names and not sensor("lo_locked", 0).to_bool():
+            while "lo_locked" in names:
+                with asking(self._name, f"does not tell of the synthesizer of its {way}"):
+                    if sensor("lo_locked", 0).to_bool():
+                        break
                 if time.monotonic() > until_s:
                     raise RadioError(f"{self._name}: the synthesizer of the {way} does not lock")
                 time.sleep(LOOK_EVERY_S)

@@ -206,6 +206,8 @@ def test_a_radio_that_goes_and_comes_back(opened, served):
         for act in (radio.now, lambda: radio.receive(1000)):
             with pytest.raises(RadioError, match="does not tell its time; open it again"):
                 act()
+        with pytest.raises(RadioError, match="does not tell of the synthesizer of its receiver"):
+            radio.configure(SETTINGS)
         radio.close()
         with pytest.raises(RadioError, match="cannot be opened"):
             open_radio(served.uris[0])
