@@ -129,8 +129,10 @@ class SoapyReceiver:
     def _drain(self) -> None:
         """Forget what is left of an earlier capture."""
         rest = np.empty(self._device.getStreamMTU(self._stream), np.complex64)
+        until_s = time.monotonic() + self._timeout_s
         while self._read(rest, 0.0).ret != SoapySDR.SOAPY_SDR_TIMEOUT:
-            pass
+            if time.monotonic() > until_s:
+                raise RadioError(f"{self._name} does not stop to receive; open it again")
 
     def _read(self, into: IQ, timeout_s: float) -> SoapySDR.StreamResult:
         return self._device.readStream(

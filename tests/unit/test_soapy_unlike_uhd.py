@@ -144,6 +144,20 @@ def test_bursts_go_out_in_the_order_of_their_times(opened):
         radio.transmit(fake_soapy.ramp(0, 10), at=now + 590_000)
 
 
+def test_a_stream_that_does_not_end_is_given_up(opened):
+    radio, device = opened("time", "?timeout_s=0.1")
+    radio.receive(10)
+    until_s = time.monotonic() + 10
+
+    def failing(*_, **__):
+        over = time.monotonic() > until_s
+        return fake_soapy.Result(fake_soapy.SOAPY_SDR_TIMEOUT if over else -9)
+
+    device.readStream = failing
+    with pytest.raises(RadioError, match="does not stop to receive; open it again"):
+        radio.receive(10)
+
+
 def test_what_is_not_sent_yet_is_not_sent_once_it_is_closed(opened):
     radio, device = opened()
     radio.transmit(fake_soapy.ramp(0, 100), at=radio.now() + 3_600_000_000)
