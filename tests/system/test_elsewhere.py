@@ -90,7 +90,7 @@ def test_a_radio_that_cannot_be_opened_says_why_as_ever(home):
     ("line", "why"),
     [
         (None, "No such file or directory"),
-        ("echo 'ImportError: no zmq' >&2; exit 1", "ImportError: no zmq"),
+        ("exec >&-; sleep 0.2; echo 'ImportError: no zmq' >&2; exit 1", "ImportError: no zmq"),
         ("exit 3", "ends at once"),
         ("""echo '{"missing": "is not installed"}'""", "there it is not installed"),
         ("exec sleep 600", "does not answer within 0 s"),
