@@ -93,9 +93,20 @@ class PulseCount:
         self._path = home / f"airmeta-pulses-{os.getuid()}-{wire}.json"
 
     def second(self, seen_s: float) -> int:
-        """The second that a pulse begins which was seen at this time of the host."""
+        """The second that a pulse begins which was seen at this time of the host.
+
+        Raises:
+            RadioError: what other processes have noted cannot be read.
+        """
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        with os.fdopen(os.open(self._path, flags, 0o600), "r+") as file:
+        try:
+            file = os.fdopen(os.open(self._path, flags, 0o600), "r+")
+        except OSError as error:
+            raise RadioError(
+                f"{self._path} cannot be opened ({error.strerror}), in which processes agree on "
+                "seconds; remove it"
+            ) from error
+        with file:
             fcntl.flock(file, fcntl.LOCK_EX)
             noted = _noted(file.read())
             if noted is not None and abs(seen_s - noted[0]) < FRESH_S:

@@ -148,7 +148,8 @@ def superposed(receiver, senders, bursts, offsets, size):
     return iq
 
 
-def test_ten_boards_that_share_pulses_superpose_to_the_sample(uhd):
+def test_ten_boards_that_share_pulses_superpose_to_the_sample(uhd, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # where they note which second it is
     with usrps(11, pace=PACE, preset="ideal", loss_db=LOSS_DB) as served:
         # Each sets its time by itself, at pulses 1 / PACE seconds apart.
         pulses = ("align=pps", f"pulse_s={1 / PACE}", f"wire=driver-{served.process.pid}")

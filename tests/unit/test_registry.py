@@ -1,15 +1,23 @@
 import importlib
 import inspect
+import os
+import subprocess
 import sys
 import types
 
 import pytest
 
-from radio import registry
+from radio import elsewhere, interpreter, registry
 from radio.api import RadioError, Range
 from radio.drivers.loopback import LoopbackRadio
 from radio.limits import LimitedRadio, Limits
 from radio.registry import DRIVERS, Driver, Needs, RadioUri, open_radio
+
+PARAMETERS = """
+import importlib, inspect, sys
+factory = getattr(importlib.import_module(sys.argv[1]), sys.argv[2])
+print(*inspect.signature(factory).parameters)
+"""
 
 
 @pytest.mark.parametrize(
@@ -89,10 +97,27 @@ def test_unknown_schemes_are_refused_with_the_nearest():
 
 
 @pytest.mark.parametrize("scheme", DRIVERS)
-def test_the_registry_names_what_there_is(scheme):
+def test_the_registry_names_what_there_is(scheme, tmp_path):
     driver = DRIVERS[scheme]
+    if driver.needs is not None and driver.needs.elsewhere and driver.needs.fault():
+        assert _parameters_elsewhere(driver, tmp_path) == ["uri"]
+        return
     factory = getattr(importlib.import_module(driver.module), driver.factory)
     assert list(inspect.signature(factory).parameters) == ["uri"]
+
+
+def _parameters_elsewhere(driver, tmp_path):
+    """Those of a factory whose SDK another interpreter has."""
+    words = [elsewhere.other_python(), "-c", PARAMETERS, driver.module, driver.factory]
+    environ = interpreter.environment(os.environ, tmp_path, ["radio"])
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=environ)
+    if f"No module named '{driver.needs.module}'" in done.stderr:
+        reason = f"{words[0]} has no {driver.needs.module}: {driver.needs.install}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
 
 
 def test_the_registry_imports_no_driver_before_it_is_opened(monkeypatch):

@@ -86,6 +86,10 @@ def test_a_note_of_another_bench_or_of_long_ago_does_not_count(part, tmp_path):
     (note,) = tmp_path.glob("*-a.json")
     note.write_text("nonsense")
     assert count("a", 1.0, tmp_path).second(9002.6) == 9003
+    note.unlink()
+    note.symlink_to(tmp_path / "of somebody else")
+    with pytest.raises(RadioError, match=r"cannot be opened .*; remove it"):
+        count("a", 1.0, tmp_path).second(9003.6)
 
 
 def test_many_processes_at_once_agree(part, tmp_path):
