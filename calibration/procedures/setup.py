@@ -220,7 +220,8 @@ class Setup:
     def hear_at_once(self, iq: IQ) -> Heard:
         """Send a burst as soon as the host can, and capture from before it was asked for.
 
-        Args, errors: as for `hear`.
+        Args, errors: as for `hear`; MeasurementError also where the receiver does not go on
+        receiving where a capture ended.
         """
 
         self._await_airtime(iq.size, (0,))
@@ -230,6 +231,12 @@ class Setup:
             asked_at = self.receiver.now()
             sent_at = self._send(iq, None)
             capture = self.receiver.receive(self._lead + iq.size + 2 * self._search)
+            if capture.first_sample > asked_at and not capture.overflows:
+                raise MeasurementError(
+                    f"{self.receiver.caps.name} began to receive after a burst was asked for, and "
+                    "may have missed it; let it receive on behind its captures (usrp:// does with "
+                    "memory_s=0.5), or leave this one out"
+                )
             return Heard(capture, sent_at, asked_at)
 
         return self._whole(once)

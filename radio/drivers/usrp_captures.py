@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 import uhd
@@ -62,7 +63,10 @@ class UsrpCaptures:
         return min(self._read, present) if self._read < self._asked else present
 
     def take(self, n: int, at: int | None) -> Capture:
-        """Capture n samples, from sample `at` of the clock or from as soon as can be.
+        """Capture n samples, from sample `at` of the clock.
+
+        Without a time from where the last one ended, if that was received on behind it, or else
+        from as soon as can be.
 
         What was lost is zeros, and counted.
 
@@ -71,6 +75,9 @@ class UsrpCaptures:
         """
         if at is not None:
             return self._capture(n, at)
+        if (first := self._where_it_ended(n)) is not None:
+            with suppress(LateError):
+                return self._capture(n, first)
         lead = self._lead_s * self._clock.rate_hz
         for k in range(TRIES - 1):
             try:
@@ -78,6 +85,13 @@ class UsrpCaptures:
             except LateError:
                 continue
         return self._capture(n, self._clock.now() + math.ceil(lead * 4**TRIES))
+
+    def _where_it_ended(self, n: int) -> int | None:
+        """Where the last capture ended, if all of the n samples behind that can be had."""
+        if self._read >= self._asked:
+            return None
+        soon = self._clock.now() + math.ceil(self._lead_s * self._clock.rate_hz)
+        return self._read if min(soon, self._read + n) <= self._asked else None
 
     def _capture(self, n: int, first: int) -> Capture:
         self._ask(first, first + n)

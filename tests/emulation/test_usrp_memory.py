@@ -66,8 +66,12 @@ def test_what_came_behind_a_capture_can_be_asked_for_later(listening):
         hear(at, 1000)
         hear(at + 1000, 500)  # what is received goes on from there
         wait_until(radio, at + 100_000)
-        for first, n in ((20_000, 3000), (40_000, 7000), (190_000, 30_000)):
+        for first, n in ((20_000, 3000), (40_000, 7000)):
             hear(at + first, n)
+        following = radio.receive(3000)  # without a time from where the last one ended
+        assert following.first_sample == at + 47_000
+        np.testing.assert_allclose(following.iq, expected(at + 47_000, 3000), atol=1e-4)
+        hear(at + 190_000, 30_000)
         with pytest.raises(RadioError, match="has passed"):
             radio.receive(10, at=at + 219_990)
         hear(radio.now() + 400_000, 3000)

@@ -247,6 +247,21 @@ def test_start_jitter_of_a_radio_that_is_never_late():
     assert found["start_jitter"].value < 2e-6
 
 
+class Forgetful(RecordingRadio):
+    """A receiver that hears nothing between its captures, as one that is told when to."""
+
+    def receive(self, n, at=None):
+        return super().receive(n, self.now() + 1000 if at is None else at)
+
+
+def test_start_jitter_takes_a_receiver_that_goes_on_receiving():
+    with (
+        bench(air_of(30), alone=True, wrap=Forgetful) as setup,
+        pytest.raises(MeasurementError, match="began to receive after a burst was asked for"),
+    ):
+        StartJitterProcedure().run(setup, quietly)
+
+
 def test_durations_names_and_units_are_as_said():
     names = [procedure.name for procedure in PROCEDURES]
     assert len(set(names)) == len(names) == 12
