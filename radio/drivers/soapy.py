@@ -110,6 +110,7 @@ class SoapyRadio(Radio):
         self._require_open()
         require_settings(want, self._caps)
         with self._asking("cannot be configured"):
+            self._state.require_reference()
             self._apply(want)
         return self._settings
 
@@ -132,6 +133,7 @@ class SoapyRadio(Radio):
         sent, clipped = converted(iq)
         earliest = now + self._lead
         with self._asking("does not send"):
+            self._state.require_reference()
             self._sender.require_well()
             start = self._sender.post(sent, at, earliest, self._times)
         return TxReport(self._settings.tx_gain_db, clipped, start)
@@ -143,6 +145,7 @@ class SoapyRadio(Radio):
         if at is not None:
             require_future(at, self.now())
         with self._asking("does not receive"):
+            self._state.require_reference()
             if self._sender is not None:
                 self._sender.require_well()
             if self._caps.timed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -14,7 +15,9 @@ from radio.api import RadioCaps, RadioError, RadioSettings, Range
 MAX_BURST = 1 << 24
 DEFAULT_BITS = 16
 WAYS = {"rx": SOAPY_SDR_RX, "tx": SOAPY_SDR_TX}
-THERMOMETER = "temp"
+THERMOMETER, LOCKED = "temp", "ref_locked"
+LOCKING_S = 2.0  # in which a reference is locked to
+LOOK_EVERY_S = 0.02
 CLOSE = 1e-6  # two rates are the same within this share
 
 
@@ -53,6 +56,7 @@ class SoapyState:
             count = device.getNumChannels(SOAPY_SDR_RX)
             raise RadioError(f"{name} has {count} channels to receive on, and no {wiring.channel}")
         self._wanted = self._choices(wiring)
+        self._watched = wiring.clock not in (None, "internal") and LOCKED in device.listSensors()
         self._found = {
             "clock source": device.getClockSource(),
             "time source": device.getTimeSource(),
@@ -90,10 +94,23 @@ class SoapyState:
         )
 
     def prepare(self) -> None:
-        """Set what stays as it is while the radio is open."""
+        """Set what stays as it is while the radio is open; RadioError without a reference."""
         self._choose(self._wanted)
+        self.require_reference(LOCKING_S)
         if self._device.hasGainMode(SOAPY_SDR_RX, self._channel):
             self._device.setGainMode(SOAPY_SDR_RX, self._channel, False)
+
+    def require_reference(self, within_s: float = 0.0) -> None:
+        """RadioError unless it is locked to a reference that it was told to use, or soon is."""
+        until_s = time.monotonic() + within_s
+        while self._watched and self._device.readSensor(LOCKED) != "true":
+            if time.monotonic() >= until_s:
+                clock = self._wanted["clock source"]
+                raise RadioError(
+                    f"{self._name} is not locked to its reference, clock={clock}; is 10 MHz "
+                    "connected, at a level it takes?"
+                )
+            time.sleep(LOOK_EVERY_S)
 
     def read(self) -> RadioSettings:
         """The settings in force."""

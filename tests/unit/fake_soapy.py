@@ -57,7 +57,7 @@ class Device:
         self.gains = {SOAPY_SDR_RX: RECEIVER, SOAPY_SDR_TX: TRANSMITTER}
         self.rates = dict.fromkeys(self.gains, 250e3)
         self.carriers = dict.fromkeys(self.gains, 433e6)
-        self.reference = "internal"
+        self.reference, self.locked = "internal", "unlocked" not in self.has
         opened.append(self)
 
     def close(self):
@@ -73,10 +73,10 @@ class Device:
         return {"serial": "F00"}
 
     def listSensors(self):
-        return ("temp",)
+        return ("temp", "ref_locked")
 
     def readSensor(self, name):
-        return "41.27"
+        return "41.27" if name == "temp" else str(self.locked).lower()
 
     def getNumChannels(self, way):
         return 0 if way == SOAPY_SDR_TX and "tx" not in self.has else 1

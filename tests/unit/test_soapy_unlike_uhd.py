@@ -3,6 +3,7 @@
 import sys
 import time
 from dataclasses import replace
+from importlib import import_module
 
 import fake_soapy
 import numpy as np
@@ -142,6 +143,28 @@ def test_bursts_go_out_in_the_order_of_their_times(opened):
     assert [each[1] for each in device.written] == [1000 * (now + k) for k in (300_000, 600_000)]
     with pytest.raises(RadioError, match="later burst already"):
         radio.transmit(fake_soapy.ramp(0, 10), at=now + 590_000)
+
+
+def test_a_reference_that_is_not_there_or_goes_is_missed(opened, monkeypatch):
+    monkeypatch.setattr(import_module("radio.drivers.soapy_state"), "LOCKING_S", 0.05)
+    missing = "not locked to its reference, clock=external; is 10 MHz connected"
+    with pytest.raises(RadioError, match=missing):
+        opened("tx+unlocked", "?clock=external")
+    assert fake_soapy.opened[-1].is_closed
+    opened("tx+unlocked")  # which needs none
+    radio, device = opened("tx", "?clock=external")
+    radio.receive(10)
+    device.locked = False
+    burst = fake_soapy.ramp(0, 10)
+    for act in (
+        lambda: radio.receive(10),
+        lambda: radio.transmit(burst),
+        lambda: radio.configure(QUICK),
+    ):
+        with pytest.raises(RadioError, match=missing):
+            act()
+    device.locked = True
+    radio.receive(10)
 
 
 def test_a_stream_that_does_not_end_is_given_up(opened):
