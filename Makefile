@@ -10,7 +10,7 @@ demo: setup
 	$(BIN)/airmeta demo
 
 test: setup
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .
