@@ -60,7 +60,10 @@ def send():
     stream, told = board.get_tx_stream(form), uhd.types.TXMetadata()
     noise = np.random.default_rng(1).integers(0, 1 << 12, (1, 1 << 18)).astype(np.uint32)
     block = noise[:, : 1 << 16]
-    began = time.monotonic()
+    told.has_time_spec, told.time_spec = True, board.get_time_now() + uhd.types.TimeSpec(0.2)
+    stream.send(block, told, 1.0)
+    told.has_time_spec = False
+    began = time.monotonic() + 0.2
     while time.monotonic() < began + seconds:
         counts["tx"] += stream.send(block, told, 1.0) / rate
     counts["tx"] /= time.monotonic() - began
