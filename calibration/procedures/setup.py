@@ -17,6 +17,7 @@ from radio.waveform.numerology import Numerology
 
 TRIES = 3  # of a capture, of which a busy host loses samples
 SAME = 1e-8  # relative: carriers and rates that are one to a radio
+TELLING_S = 3e-3  # of a burst, to a radio of another process
 WAITS = 20  # per window of a duty cycle, until it permits more
 
 
@@ -208,11 +209,13 @@ class Setup:
         self._await_airtime(iq.size, offsets)
 
         def once() -> Heard:
-            start, present = self.sender.now() + self._lead, self.receiver.now()
+            # All of them are told before the capture is asked for.
+            lead = self._lead + math.ceil((len(offsets) - 1) * TELLING_S * self.rate_hz)
+            start, present = self.sender.now() + lead, self.receiver.now()
             for offset in offsets:
                 self._send(iq, start + offset)
             n = offsets[-1] + iq.size + 2 * self._search
-            capture = self.receiver.receive(n, present + self._lead - self._search)
+            capture = self.receiver.receive(n, present + lead - self._search)
             return Heard(capture, start, present)
 
         return self._whole(once)
