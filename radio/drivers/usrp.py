@@ -22,9 +22,6 @@ import logging
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
-
-import uhd
 
 from radio.api import (
     IQ,
@@ -43,14 +40,13 @@ from radio.converter import converted
 from radio.drivers.usrp_bursts import UsrpBursts, cut_off
 from radio.drivers.usrp_captures import UsrpCaptures
 from radio.drivers.usrp_clock import UsrpClock, asking, is_locked, set_sources
+from radio.drivers.usrp_finder import opened, receive_buffer
 from radio.drivers.usrp_front import UsrpFront, Wiring
 from radio.drivers.usrp_pulses import Pulses
 from radio.leaving import Leaving
 from radio.registry import RadioUri
 
 LEAD_S, TIMEOUT_S = 0.01, 2.0
-RECEIVE_BUFFERS = Path("/proc/sys/net/core/rmem_max")
-MOST_BUFFER = 50_000_000  # bytes; what UHD asks for by itself
 BUFFER_OF_A_SAMPLE = 8  # bytes of it, with what the system needs for each packet
 
 _log = logging.getLogger(__name__)
@@ -93,7 +89,7 @@ class UsrpRadio(Radio):
         self._is_open = False
         self._streams: tuple[UsrpCaptures, UsrpBursts] | None = None
         with asking(address, "cannot be opened"):
-            self._usrp = uhd.usrp.MultiUSRP(_arguments(address))
+            self._usrp = opened(address)
             if (boards := self._usrp.get_num_mboards()) != 1:
                 raise RadioError(f"{address} are {boards} boards; open each as a radio of its own")
             self._front = UsrpFront(self._usrp, address, wiring or Wiring())
@@ -251,7 +247,7 @@ class UsrpRadio(Radio):
         self._front.set_rate(rate_hz)
         self._clock.rate_hz = rate_hz
         of = (self._usrp, self._clock, self._address, self._lead_s, self._timeout_s)
-        memory = min(round(self._memory_s * rate_hz), _receive_buffer() // BUFFER_OF_A_SAMPLE)
+        memory = min(round(self._memory_s * rate_hz), receive_buffer() // BUFFER_OF_A_SAMPLE)
         captures = UsrpCaptures(*of, lambda: self._is_open, memory)
         self._streams = captures, UsrpBursts(*of, self._unlocked)
 
@@ -284,22 +280,6 @@ class UsrpRadio(Radio):
             raise RadioError(f"the radio {self._address} is closed; open it again")
 
 
-def _arguments(address: str) -> str:
-    """Device arguments with a receive buffer that the system allows.
-
-    UHD asks for more by itself than most systems allow, and warns of it in ten lines.
-    """
-    if "recv_buff_size" in address or not RECEIVE_BUFFERS.exists():
-        return address
-    return f"{address},recv_buff_size={_receive_buffer()}"
-
-
-def _receive_buffer() -> int:
-    """Bytes of a receive buffer that the system allows, and UHD wants."""
-    allowed = RECEIVE_BUFFERS.read_text() if RECEIVE_BUFFERS.exists() else MOST_BUFFER
-    return min(int(allowed), MOST_BUFFER)
-
-
 def open_usrp(uri: RadioUri) -> UsrpRadio:
     """The USRP at the URI's address; see the module for the options."""
     uri.require_options(
@@ -318,6 +298,8 @@ def open_usrp(uri: RadioUri) -> UsrpRadio:
     for name, allowed in (("align", "pps"), ("gain", "power")):
         if uri.options.get(name, allowed) != allowed:
             raise RadioError(f"{uri}: {name} should be {allowed}, or be left out")
+    if "align" not in uri.options and (idle := uri.options.keys() & {"pulse_s", "wire"}):
+        raise RadioError(f"{uri}: {min(idle)} is of use with align=pps only")
     wire = uri.option("wire", str, "pps")
     if not re.fullmatch(r"[\w.-]+", wire):
         raise RadioError(f"{uri}: wire={wire} should be a word")

@@ -111,4 +111,5 @@ def is_locked(usrp: uhd.usrp.MultiUSRP, name: str) -> bool:
 
 def _require_source(name: str, kind: str, want: str, there: Sequence[str]) -> None:
     if want not in there:
-        raise RadioError(f"{name} has no {kind}={want}; there are {', '.join(there)}")
+        named = ", ".join(source for source in there if not source.startswith("_"))
+        raise RadioError(f"{name} has no {kind}={want}; there are {named}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ SAME_RATE = 1e-9  # by which fraction a rate may miss what was asked
 # Converters, by how the names of motherboards begin; wires carry 16 bits.
 BITS = {"B2": 12, "E3": 12, "N2": 14, "USRP2": 14, "X3": 14, "X4": 14, "N3": 14}
 MAX_BURST = 1 << 24
+SAME_CARRIER_HZ = 1e3  # by which a carrier may miss what was asked; more is where it cannot go
 
 
 @dataclass(frozen=True)
@@ -88,11 +90,27 @@ class UsrpFront:
                 )
 
     def tune(self, carrier_hz: float) -> None:
-        """Tune both directions; where a command time is set, at that time."""
+        """Tune both directions; where a command time is set, at that time.
+
+        Raises:
+            RadioError: another carrier came of it, so that the one before is back.
+        """
+        before_hz = self._usrp.get_rx_freq()
+        for found_hz in self._tuned(carrier_hz):
+            if abs(found_hz - carrier_hz) > SAME_CARRIER_HZ:
+                self._tuned(before_hz)
+                raise RadioError(
+                    f"{self._name} reaches {found_hz:.9g} Hz in place of {carrier_hz:.9g} with "
+                    f"lo_offset_hz={self._wiring.lo_offset_hz:g}; a smaller one would do"
+                )
+
+    def _tuned(self, carrier_hz: float) -> tuple[float, float]:
+        """Carriers of both directions that come of it."""
         request = uhd.types.TuneRequest(carrier_hz, self._wiring.lo_offset_hz)
         with asking(self._name, "refuses the carrier"):
             self._usrp.set_rx_freq(request)
             self._usrp.set_tx_freq(request)
+            return self._usrp.get_rx_freq(), self._usrp.get_tx_freq()
 
     def require_locked(self) -> None:
         """RadioError unless both synthesizers stand."""
@@ -160,11 +178,17 @@ class UsrpFront:
     def _wire(self) -> None:
         usrp, wiring = self._usrp, self._wiring
         if wiring.subdev is not None:
-            with asking(self._name, f"has no front end {wiring.subdev}, one looks like A:0"):
+            try:
                 spec = uhd.usrp.SubdevSpec(wiring.subdev)
                 usrp.set_rx_subdev_spec(spec)
                 usrp.set_tx_subdev_spec(spec)
                 usrp.get_rx_freq_range(), usrp.get_tx_freq_range()  # only now it looks
+            except (RuntimeError, LookupError, ValueError) as error:
+                there = re.search(r"possible values are: \[(.*?)\]", str(error))
+                raise RadioError(
+                    f"{self._name} has no front end subdev={wiring.subdev}; "
+                    + (f"there are {there[1]}" if there else "one looks like A:0")
+                ) from error
         for way, want in (("rx", wiring.rx_antenna), ("tx", wiring.tx_antenna)):
             if want is None:
                 continue

@@ -59,6 +59,7 @@ for act in (
     lambda: UsrpFront(usrp, "it", Wiring(rx_antenna="RX9")),
     lambda: UsrpFront(usrp, "it", Wiring(by_power=True)),
     lambda: set_sources(usrp, "it", "sundial", None),
+    lambda: UsrpFront(usrp, "it", Wiring(lo_offset_hz=1e9)).tune(915e6),
     lambda: UsrpFront(usrp, "it", Wiring(subdev="B:7")),
     *(partial(open_radio, each) for each in wrong),
 ):
@@ -72,7 +73,8 @@ LACKING = (
     "it has no rx_antenna=RX9; there are TX/RX, RX2",
     "it has no calibration of its powers",
     "it has no clock=sundial; there are internal, external",
-    "it has no front end B:7, one looks like A:0",
+    "it reaches 1.915e+09 Hz in place of 915000000 with lo_offset_hz=1e+09",
+    "it has no front end subdev=B:7; there are A:0",
 )
 WRONG = (
     ("usrp://addr=127.0.0.250?lead_s=0", "lead_s in (0, 1)"),
@@ -80,7 +82,9 @@ WRONG = (
     ("usrp://addr=127.0.0.250?gain=loud", "gain should be power"),
     ("usrp://addr=127.0.0.250?clok=external", "has no option 'clok'; the nearest is 'clock'"),
     ("usrp://addr=127.0.0.250?wire=a/b&align=pps", "wire=a/b should be a word"),
-    ("usrp://addr=127.0.0.250", "addr=127.0.0.250 cannot be opened"),
+    ("usrp://addr=127.0.0.250?wire=hall", "wire is of use with align=pps only"),
+    ("usrp://addr=127.0.0.250", "cannot be opened: no USRP answers there; is it on"),
+    ("usrp://127.0.0.250", "'127.0.0.250' should read key=value, as in usrp://addr="),
     ("usrp://", "does not say which; one looks like usrp://addr="),
 )
 
