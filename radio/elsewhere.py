@@ -52,6 +52,11 @@ class RadioElsewhere(RemoteRadio):
             RadioUri("zmq+ipc", str(path)), timeout_s=ANSWER_S, opening_s=OPENING_S, called=str(uri)
         )
 
+    def _lost(self) -> RadioError:
+        super()._lost()
+        self._fault = f"what drives {self._where} has ended; is the radio still there?"
+        return RadioError(self._fault)
+
     def _disconnect(self) -> None:
         try:
             super()._disconnect()
