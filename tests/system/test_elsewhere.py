@@ -117,7 +117,7 @@ def test_a_process_that_is_killed_is_noticed_at_once(home):
     radio = open_elsewhere(LOOPBACK, NUMPY)
     process_of(radio).kill()
     process_of(radio).wait()
-    with pytest.raises(RadioError, match="what drives loopback://.* has ended; is the radio"):
+    with pytest.raises(RadioError, match="has ended; is the radio still there"):
         radio.receive(10)
     assert not list(home.iterdir())
     radio.close()
@@ -128,7 +128,7 @@ def test_a_process_that_is_told_to_end_tidies_up_itself(home):
     process_of(radio).terminate()
     assert process_of(radio).wait(60) == 0
     assert not list(home.iterdir())
-    with pytest.raises(RadioError, match="is gone"):
+    with pytest.raises(RadioError, match="has ended; is the radio still there"):
         radio.receive(10)
 
 
