@@ -195,6 +195,8 @@ class SoapyRadio(Radio):
             yield
         except RuntimeError as error:
             why = " ".join(str(error).split()) or type(error).__name__
+            if "make() no match" in why or "No devices found" in why:
+                why = "there is none; `SoapySDRUtil --find` shows devices, `--info` the drivers"
             raise RadioError(f"{self._where} {what}: {why}") from error
 
     def _require_open(self) -> None:

@@ -174,5 +174,5 @@ def test_what_uhd_tells_arrives_and_a_driver_without_hardware_time_is_not_timed(
     assert told["lost"] == 0
     assert told["waits"] >= 2_000
     nowhere, subdev = errors
-    assert "cannot be opened" in nowhere and "No devices found" in nowhere
+    assert "cannot be opened" in nowhere and "there is none; `SoapySDRUtil --find`" in nowhere
     assert "cannot be opened" in subdev and "B:7" in subdev
