@@ -53,8 +53,11 @@ def _serve(parent: int, path: Path, uri: RadioUri) -> int:
         ) as server:
             _answer({"ready": True})
             server.serve(lambda: bool(told) or os.getppid() != parent, LOOK_EVERY_S)
+            # Before the radio is closed: of one that is gone, libuhd may crash this process.
+            shutil.rmtree(path.parent)
     finally:
-        shutil.rmtree(path.parent)  # the parent may be killed before it does
+        if path.parent.exists():  # the parent may be killed before it removes it
+            shutil.rmtree(path.parent)
     return 0
 
 

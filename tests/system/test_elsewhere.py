@@ -34,6 +34,20 @@ print(process.pid, process.args[-2], flush=True)
 time.sleep(600)
 """
 
+# As libuhd does where it closes a device that is gone.
+CRASHES = """
+import os, sys, time
+from radio import elsewhere_process
+from radio.drivers.loopback import LoopbackRadio
+
+def crash(_):
+    time.sleep(1)  # of which it waits for answers
+    os.abort()
+
+LoopbackRadio.close = crash
+elsewhere_process.main(sys.argv[1:])
+"""
+
 
 @pytest.fixture(autouse=True)
 def home(monkeypatch, tmp_path, debian_python):
@@ -143,16 +157,31 @@ def test_a_process_that_hangs_is_given_up_and_killed(home, monkeypatch):
     require_gone(pid, home)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_it_ends_with_the_one_that_opened_it(home, how):
-    holder = subprocess.Popen(
+def start_holder(home, **environ):
+    return subprocess.Popen(
         [sys.executable, "-c", HOLDER],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env={**os.environ, "TMPDIR": str(home)},
+        env={**os.environ, "TMPDIR": str(home), **environ},
     )
+
+
+def test_nothing_is_left_of_one_that_crashes_as_it_ends(home, tmp_path_factory):
+    python = tmp_path_factory.mktemp("bin") / "python"
+    python.write_text(f"#!/bin/sh\nshift 2\nexec {interpreter.SYSTEM} -c '{CRASHES}' \"$@\"\n")
+    python.chmod(0o755)
+    holder = start_holder(home, **{elsewhere.VARIABLE: str(python)})
+    pid, _ = holder.stdout.readline().split()
+    holder.kill()
+    holder.communicate(timeout=60)
+    require_gone(pid, home)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_it_ends_with_the_one_that_opened_it(home, how):
+    holder = start_holder(home)
     pid, path = holder.stdout.readline().split()
     assert is_there(pid) and Path(path).is_socket()
     holder.send_signal(how)
