@@ -157,7 +157,7 @@ def test_samples_lost_on_the_way_to_the_radio_are_told_of(radio, served):
     served.set(sent=20)
     try:
         radio.transmit(burst(50_000), at=radio.now() + LEAD)
-        assert "were lost" in said(radio)
+        assert "were lost on the way to the radio" in said(radio)
     finally:
         served.set(sent=0)
     time.sleep(1.0)  # what is still said of that burst
