@@ -15,6 +15,7 @@ RECEIVE_BUFFERS = Path("/proc/sys/net/core/rmem_max")
 MOST_BUFFER = 50_000_000  # bytes; what UHD asks for by itself
 TOLD = {"model": "product", "serial": "serial", "name": "name", "type": "type"}
 BY_ADDRESS = "airmeta radio list usrp://addr=192.168.10.2"
+SEARCHES = 3  # libuhd waits for an answer for half a second, which a busy device may miss
 ADVICE = (
     "a USRP by network answers within its own subnet only: give this host an address there, as "
     "192.168.10.1, and ping it",
@@ -49,15 +50,16 @@ def opened(address: str) -> uhd.usrp.MultiUSRP:
     for part in address.split(","):
         if not re.fullmatch(r"\s*\w+=.+", part):
             raise RadioError(f"{part!r} should read key=value, as in usrp://addr=192.168.10.2")
-    try:
-        return uhd.usrp.MultiUSRP(_arguments(address))
-    except (LookupError, RuntimeError) as error:
-        if "No devices found" not in str(error):
-            raise
-        raise RadioError(
-            f"{address} cannot be opened: no USRP answers there; is it on, is the address right, "
-            "has another program got it?"
-        ) from error
+    for _ in range(SEARCHES):
+        try:
+            return uhd.usrp.MultiUSRP(_arguments(address))
+        except (LookupError, RuntimeError) as error:
+            if "No devices found" not in str(error):
+                raise
+    raise RadioError(
+        f"{address} cannot be opened: no USRP answers there; is it on, is the address right, has "
+        "another program got it?"
+    )
 
 
 def _arguments(address: str) -> str:

@@ -293,3 +293,21 @@ def test_a_board_that_stands_still_is_told_of(bursts, board):
     board.takes = False
     bursts.post(iq(100), 20_000)
     await_fault(bursts, "its time stands still at sample 0")
+
+
+@pytest.mark.parametrize("silences", [0, 2, 3])
+def test_a_device_that_misses_a_search_is_searched_again(part, monkeypatch, silences):
+    finder = part("usrp_finder")
+    silent = itertools.repeat(LookupError("KeyError: No devices found for ----->"), silences)
+
+    def opened(arguments):
+        for error in silent:
+            raise error
+        return arguments
+
+    monkeypatch.setattr(finder.uhd.usrp, "MultiUSRP", opened)
+    if silences < finder.SEARCHES:
+        assert finder.opened("addr=192.168.10.2").startswith("addr=192.168.10.2")
+    else:
+        with pytest.raises(RadioError, match="no USRP answers there"):
+            finder.opened("addr=192.168.10.2")
