@@ -20,8 +20,8 @@ BOTH = {
 }
 USRP_LINK = LINK | {"rx_gain_db": 31.5}
 CYCLIC_PREFIX = 32
-SPREAD_DB = 4.0
-"""By which an error may exceed what the receiver predicts of it."""
+WORST_DB = -20.0
+"""Of an update; a carrier that drifts until its burst may cost most of that."""
 
 
 class MixedLab(PlutoLab):
@@ -50,6 +50,4 @@ def test_usrps_and_a_pluto_add_up_on_the_air(tmp_path, uhd):
             assert not row["failed"]
             assert row["delay_samples"] < CYCLIC_PREFIX
             assert row["late_samples"] < 1
-            error_db = 20 * np.log10(accounts.error(index))
-            assert error_db < row["nmse_predicted_db"] + SPREAD_DB
-            assert error_db < -10
+            assert 20 * np.log10(accounts.error(index)) < WORST_DB
