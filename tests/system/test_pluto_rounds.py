@@ -19,13 +19,15 @@ TEN = {
     "compression": {"ratio": 0.4},
 }
 CYCLIC_PREFIX = 32
-SPREAD_DB = 4.0
-"""By which medians of so few rounds differ: when bursts go out, and with what phase, varies."""
 
 
 def test_ten_devices_on_plutos_do_as_well_as_on_simulated_radios(tmp_path):
-    """benchmarks/README.md has twenty rounds of a larger model."""
-    errors = {}
+    """benchmarks/README.md has twenty rounds of a larger model.
+
+    Each is held to what its receiver predicts: oscillators have drifted apart by more or less when
+    bursts go out, so that errors of a few rounds differ by decibels.
+    """
+    beyond_db = {}
     for kind in (Lab, PlutoLab):
         folder = tmp_path / kind.__name__
         folder.mkdir()
@@ -40,5 +42,8 @@ def test_ten_devices_on_plutos_do_as_well_as_on_simulated_radios(tmp_path):
             assert not any(row["failed"] for row in rows)
             assert max(row["delay_samples"] for row in rows) < CYCLIC_PREFIX
             assert max(row["late_samples"] for row in rows) < 1
-            errors[kind] = [20 * np.log10(accounts.error(index)) for index in range(ROUNDS)]
-    assert np.median(errors[PlutoLab]) < np.median(errors[Lab]) + SPREAD_DB
+            beyond_db[kind] = [
+                20 * np.log10(accounts.error(row["round"])) - row["nmse_predicted_db"]
+                for row in rows
+            ]
+    assert np.median(beyond_db[PlutoLab]) < np.median(beyond_db[Lab]) + 1.5

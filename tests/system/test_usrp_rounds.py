@@ -18,10 +18,11 @@ BOTH = {
     "sparsifier": {"density": 0.04},
     "compression": {"ratio": 0.4},
 }
-USRP_LINK = LINK | {"rx_gain_db": 31.5}
+USRP_LINK = LINK | {"rx_gain_db": 31.5, "shared_clock": False}  # the PlutoSDR runs free
 CYCLIC_PREFIX = 32
-WORST_DB = -20.0
-"""Of an update; a carrier that drifts until its burst may cost most of that."""
+SPREAD_DB = 8.0
+"""By which an error may exceed what the receiver predicts of it: over simulated radios it does by up
+to 5, with a model so small."""
 
 
 class MixedLab(PlutoLab):
@@ -31,7 +32,7 @@ class MixedLab(PlutoLab):
         written = super()._with(uris)
         for node in (written["receiver"], *written["devices"][1:]):
             host = node["radio"].removeprefix("pluto://ip:")
-            node["radio"] = f"usrp://addr={host}?clock=external"
+            node["radio"] = f"usrp://addr={host}?clock=external&memory_s=0.25"
         return written
 
 
@@ -50,4 +51,6 @@ def test_usrps_and_a_pluto_add_up_on_the_air(tmp_path, uhd):
             assert not row["failed"]
             assert row["delay_samples"] < CYCLIC_PREFIX
             assert row["late_samples"] < 1
-            assert 20 * np.log10(accounts.error(index)) < WORST_DB
+            error_db = 20 * np.log10(accounts.error(index))
+            assert error_db < row["nmse_predicted_db"] + SPREAD_DB
+            assert error_db < -10
