@@ -21,8 +21,8 @@ BOTH = {
 USRP_LINK = LINK | {"rx_gain_db": 31.5, "shared_clock": False}  # the PlutoSDR runs free
 CYCLIC_PREFIX = 32
 SPREAD_DB = 8.0
-"""By which an error may exceed what the receiver predicts of it: over simulated radios it does by up
-to 5, with a model so small."""
+"""By which an error may exceed what the receiver predicts of it: with a model so small it does by
+up to 5 over simulated radios, too."""
 
 
 class MixedLab(PlutoLab):
