@@ -17,6 +17,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import queue
 import shutil
 import signal
 import socket
@@ -30,6 +31,7 @@ from gnuradio import gr
 
 END_S = 2.0  # in which blocks end, or are left
 DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
+LOOK_MS = 20  # after which windows do what they were told
 POLL_MS = 1  # after which a block that had nothing to do looks again; GNU Radio waits for 250
 
 
@@ -199,14 +201,29 @@ def _windows(kind: type) -> Any:
 
 
 def _show(windows: Any, graphs: Together, control: Control) -> None:
-    """Show them until their window or the other end closes; windows want this thread."""
+    """Show them until the window or the other end closes; windows want this thread for all."""
     from PyQt5 import Qt  # noqa: PLC0415 (which only some flowgraphs need)
 
-    def serve() -> None:
-        _serve(graphs, control)
-        Qt.QMetaObject.invokeMethod(windows, "quit", Qt.Qt.QueuedConnection)
+    asked: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
-    threading.Thread(target=serve, daemon=True).start()
+    def listen() -> None:
+        for message in control.asked():
+            asked.put(message)
+        asked.put(None)
+
+    def serve() -> None:
+        while not asked.empty():
+            if (message := asked.get()) is None:
+                windows.quit()
+                return
+            _do(graphs, message["number"], message.get("values"), control)
+
+    # An exception out of a timer would abort the process.
+    signal.signal(signal.SIGTERM, lambda *_: asked.put(None))
+    threading.Thread(target=listen, daemon=True).start()
+    timer = Qt.QTimer()
+    timer.timeout.connect(serve)
+    timer.start(LOOK_MS)
     graphs.show()
     windows.exec_()
     control.say("ended")

@@ -226,7 +226,9 @@ def test_the_monitor_is_a_window(beacons, monkeypatch):
     values = {"source": "file", "path": beacons[0]}
     with Flowgraph("monitor", values) as graph:
         graph.wait(0.5)
-        graph.set(sample_rate_hz=2e6)
+        for _ in range(20):  # while it draws
+            graph.set(sample_rate_hz=2e6)
+            graph.set(sample_rate_hz=1e6)
         graph.require_running()
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
         monkeypatch.delenv(name, raising=False)
