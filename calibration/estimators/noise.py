@@ -21,6 +21,7 @@ AROUND = 65  # bins whose median says what noise is like there; a carrier fills 
 FALSE = 1e-6  # share of the bins of mere noise that are taken for a carrier
 NEAR = 4  # bins to both sides that the window gives a carrier
 MOST_CARRIERS = 0.5  # share of the band beyond which what is left is no floor
+LEAST_STEPS = 0.57  # of the converter: the deviation that samples should have, see `fills_steps`
 
 THERMAL_DBM_PER_HZ = 10 * math.log10(1.380649e-23 * 290 / 1e-3)
 """k T of the IEEE's standard temperature of 290 K."""
@@ -73,11 +74,34 @@ def noise_floor(iq: ComplexArray) -> NoiseFloor:
             "sends, or with the antenna taken off"
         )
     power = mean_of(spectra[:, kept].mean(axis=1), "")
-    if power.value == 0:
+    if not fills_steps(iq):
         raise MeasurementError(
-            "the receiver hears no noise: its converter does not see it; raise the gain"
+            "the receiver hears no noise: less than half a step of its converter, "
+            "which does not see it; raise the gain"
         )
     return NoiseFloor(in_db(power.value, power.uncertainty, "dBFS"), float(1 - np.mean(kept)))
+
+
+def fills_steps(iq: ComplexArray) -> bool:
+    """Whether the steps of the converter are fine enough to tell how much noise there is.
+
+    Samples of noise of s steps have a variance of s^2 + 1/12 within 0.1 dB, wherever DC lies between
+    two steps, from s = 0.5 on. Below, it is anything: of 0.2 steps it keeps between a third and six
+    times (Widrow and Kollár, "Quantization Noise", 2008, chapter 4). The step is the least difference
+    between two values of a capture.
+
+    Args:
+        iq: complex64 [n], in which nobody sends.
+    """
+    return all(
+        float(np.std(part, dtype=np.float64)) >= LEAST_STEPS * _step(part)
+        for part in (iq.real, iq.imag)
+    )
+
+
+def _step(part: npt.NDArray[np.float32]) -> float:
+    """Of the converter; endless where a capture has but one value."""
+    return float(np.diff(np.unique(part)).min(initial=math.inf))
 
 
 def noise_figure(floor: Estimate, rx_gain: Estimate, bandwidth_hz: float) -> Estimate:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
-from calibration.estimators.noise import noise_figure, noise_floor
+from calibration.estimators.noise import fills_steps, noise_figure, noise_floor
 from calibration.measured import Measured
 from calibration.procedures.findings import Findings
 from calibration.procedures.levels import received_gain
@@ -43,7 +41,7 @@ class NoiseProcedure:
         scalars = {}
         with setup.kept():
             iq = setup.listen(self.samples).iq
-            if np.ptp(iq.real) > 0 or np.ptp(iq.imag) > 0:
+            if fills_steps(iq):
                 scalars["noise_floor"] = noise_floor(iq).level
             progress(0.5)
             setup.set_rx_gain(setup.receiver.caps.rx_gain_db.high)

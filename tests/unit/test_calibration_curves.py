@@ -12,7 +12,7 @@ from calibration.estimators.backoff import SymbolErrors, best_backoff, symbol_er
 from calibration.estimators.coherence import coherence
 from calibration.estimators.compression import compression
 from calibration.estimators.gain_curve import gain_curve
-from calibration.estimators.noise import noise_figure, noise_floor
+from calibration.estimators.noise import fills_steps, noise_figure, noise_floor
 from calibration.estimators.reciprocity import reciprocity
 from calibration.probes import Beacons, SymbolProbe
 from calibration.track import Track
@@ -162,6 +162,22 @@ def test_noise_beside_carriers():
 def test_no_noise_floor(iq, complaint):
     with pytest.raises(MeasurementError, match=complaint):
         noise_floor(iq.astype(np.complex64))
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.25, 0.5])
+@pytest.mark.parametrize("steps", [0.05, 0.2, 0.3, 0.55, 0.6, 2.0])
+def test_noise_that_is_lost_between_two_steps_of_the_converter_is_no_floor(steps, offset):
+    step = 2.0**-11
+    noise = steps * math.sqrt(2) * complex_normal(np.random.default_rng(6), 1 << 17)
+    parts = (noise.astype(np.complex64) + np.complex64(offset + 1j * offset)).view(np.float32)
+    iq = (np.rint(parts) * np.float32(step)).view(np.complex64)
+    assert fills_steps(iq) == (steps >= 0.5)
+    if steps >= 0.5:
+        truth = 2 * (steps**2 + 1 / 12) * step**2
+        assert abs(noise_floor(iq).level.value - 10 * math.log10(truth)) < 0.25
+    else:
+        with pytest.raises(MeasurementError, match="less than half a step"):
+            noise_floor(iq)
 
 
 def test_a_still_channel_is_coherent_for_longer_than_the_track_tells():
