@@ -5,6 +5,8 @@
 `block` with `args` and `calls` of its methods is set up first, and "set up" printed. Then a source
 writes `count` samples to the file `samples` and prints "done"; a sink prints "started" and sends
 what is in the file again and again, until stdin ends.
+
+The blocks print letters of their own, "U" where samples ran out, without an end of line.
 """
 
 import json
@@ -13,22 +15,28 @@ import sys
 from gnuradio import blocks, gr, iio
 
 
+def say(word):
+    """On a line of its own, whatever letters come before it."""
+    sys.stdout.write(f"\n{word}\n")
+    sys.stdout.flush()
+
+
 def main(told):
     block = getattr(iio, told["block"])(*told["args"])
     for name, *args in told["calls"]:
         getattr(block, name)(*args)
-    print("set up", flush=True)
+    say("set up")
     graph, size = gr.top_block(), gr.sizeof_gr_complex
     if "count" in told:
         file = blocks.file_sink(size, told["samples"])
         file.set_unbuffered(True)
         graph.connect(block, blocks.head(size, told["count"]), file)
         graph.run()
-        print("done", flush=True)
+        say("done")
     else:
         graph.connect(blocks.file_source(size, told["samples"], True), block)
         graph.start()
-        print("started", flush=True)
+        say("started")
         sys.stdin.read()
         graph.stop()
         graph.wait()

@@ -94,10 +94,12 @@ def flowgraph(gnuradio, tmp_path):
 
 def said(process, word):
     """Skip what GNU Radio prints, until the flowgraph says a word of its own."""
+    before = []
     for line in process.stdout:
         if line == f"{word}\n":
             return
-    raise AssertionError(f"the flowgraph ended before it said {word!r}")
+        before.append(line)
+    raise AssertionError(f"the flowgraph ended before it said {word!r}, but said {before}")
 
 
 @pytest.fixture
@@ -221,6 +223,12 @@ def test_a_rate_below_the_transceivers_takes_the_stage_behind_it(
 
 
 def test_what_a_sink_sets_is_set(flowgraph, tone, cabled, pluto):
+    """Also at a radio that has run dry before, of which the block prints a letter."""
+    for _ in range(2):
+        pluto.tx(np.zeros(PERIOD))
+        pluto.rx()
+        pluto.rx()
+    pluto.tx_destroy_buffer()
     args = [cabled, CHANNELS, PERIOD, True]
     with flowgraph("fmcomms2_sink_fc32", args, SINK, tone) as process:
         said(process, "set up")
