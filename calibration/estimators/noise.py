@@ -85,10 +85,10 @@ def noise_floor(iq: ComplexArray) -> NoiseFloor:
 def fills_steps(iq: ComplexArray) -> bool:
     """Whether the steps of the converter are fine enough to tell how much noise there is.
 
-    Samples of noise of s steps have a variance of s^2 + 1/12 within 0.1 dB, wherever DC lies between
-    two steps, from s = 0.5 on. Below, it is anything: of 0.2 steps it keeps between a third and six
-    times (Widrow and Kollár, "Quantization Noise", 2008, chapter 4). The step is the least difference
-    between two values of a capture.
+    Samples of noise of s steps have a variance of s^2 + 1/12 within 0.1 dB, wherever between two
+    steps DC lies, from s = 0.5 on. Below, it is anything: of 0.2 steps it keeps between a third and
+    six times (Widrow and Kollár, "Quantization Noise", 2008, chapter 4). The step is the least
+    difference between two values of a capture.
 
     Args:
         iq: complex64 [n], in which nobody sends.

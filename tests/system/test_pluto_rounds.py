@@ -24,10 +24,10 @@ CYCLIC_PREFIX = 32
 def test_ten_devices_on_plutos_do_as_well_as_on_simulated_radios(tmp_path):
     """benchmarks/README.md has twenty rounds of a larger model.
 
-    Each is held to what its receiver predicts: oscillators have drifted apart by more or less when
-    bursts go out, so that errors of a few rounds differ by decibels.
+    Oscillators have drifted apart by more or less when bursts go out, which is noise to the
+    receiver, so that errors of a few rounds differ by decibels. What is made of it does not.
     """
-    beyond_db = {}
+    error_db, recovery_db = {}, {}
     for kind in (Lab, PlutoLab):
         folder = tmp_path / kind.__name__
         folder.mkdir()
@@ -42,8 +42,8 @@ def test_ten_devices_on_plutos_do_as_well_as_on_simulated_radios(tmp_path):
             assert not any(row["failed"] for row in rows)
             assert max(row["delay_samples"] for row in rows) < CYCLIC_PREFIX
             assert max(row["late_samples"] for row in rows) < 1
-            beyond_db[kind] = [
-                20 * np.log10(accounts.error(row["round"])) - row["nmse_predicted_db"]
-                for row in rows
-            ]
-    assert np.median(beyond_db[PlutoLab]) < np.median(beyond_db[Lab]) + 1.5
+            errors = np.array([20 * np.log10(accounts.error(row["round"])) for row in rows])
+            error_db[kind] = np.median(errors)
+            recovery_db[kind] = np.median(errors + [row["snr_db"] for row in rows])
+    assert recovery_db[PlutoLab] < recovery_db[Lab] + 1.5
+    assert error_db[PlutoLab] < error_db[Lab] + 5

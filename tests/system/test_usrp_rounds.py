@@ -20,8 +20,9 @@ BOTH = {
 }
 USRP_LINK = LINK | {"rx_gain_db": 31.5, "shared_clock": False}  # the PlutoSDR runs free
 CYCLIC_PREFIX = 32
-SPREAD_DB = 4.0
-"""By which an error may exceed what the receiver predicts of it."""
+RECOVERY_DB = -9.9
+"""Error less what noise there is, of simulated radios in this experiment: -10.2 to -9.3 dB in
+twelve rounds. What a receiver predicts of so small a model scatters by several dB."""
 
 
 class MixedLab(PlutoLab):
@@ -51,5 +52,5 @@ def test_usrps_and_a_pluto_add_up_on_the_air(tmp_path, uhd):
             assert row["delay_samples"] < CYCLIC_PREFIX
             assert row["late_samples"] < 1
             error_db = 20 * np.log10(accounts.error(index))
-            assert error_db < row["nmse_predicted_db"] + SPREAD_DB
-            assert error_db < -10
+            assert error_db + row["snr_db"] < RECOVERY_DB + 1.5
+            assert error_db < -24
