@@ -129,8 +129,8 @@ class Track:
         Each beacon is expected where the turning between the two before it leads.
 
         Raises:
-            MeasurementError: one is more than a quarter turn away from there: the beacons lie too
-                far apart for these oscillators.
+            MeasurementError: one is more than a quarter turn away from there: the channel moves, or
+                the beacons lie too far apart for these oscillators.
         """
         rate = 2 * math.pi * float(np.mean([a.cfo_hz for a in self.arrivals[:FIRST_RATES]]))
         phases = [self.arrivals[0].phase]
@@ -140,7 +140,7 @@ class Track:
             if abs(beyond) > math.pi / 2:
                 raise MeasurementError(
                     f"the phase turned by {math.degrees(beyond):.0f} degrees more than expected "
-                    f"within {1e3 * passed:.1f} ms; send beacons closer to each other"
+                    f"within {1e3 * passed:.1f} ms; the channel has to stay as it is meanwhile"
                 )
             phases.append(expected + beyond)
             rate = (phases[-1] - phases[-2]) / float(passed)

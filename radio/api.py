@@ -71,6 +71,8 @@ class RadioCaps:
         turnaround_s: from the last sample of a capture until what was computed from it can be on
             the air. Frames are planned from it.
         trigger: whether its clock can begin with a pulse at an input, at once with that of others.
+        continuous: whether it receives between captures, so that one without a time goes on where
+            the last one ended.
     """
 
     name: str
@@ -85,6 +87,7 @@ class RadioCaps:
     max_burst: int
     turnaround_s: float
     trigger: bool = False
+    continuous: bool = True
 
 
 @dataclass(frozen=True)

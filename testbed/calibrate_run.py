@@ -205,7 +205,7 @@ def _measure(campaign: Campaign, console: Console) -> None:
             bars.show(name, status)
 
         try:
-            campaign.measure(watch)
+            campaign.measure(watch, bars.fail)
         except KeyboardInterrupt as interrupt:
             done = ", ".join(campaign.measured) or "no device"
             messages.print(

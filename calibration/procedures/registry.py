@@ -37,11 +37,13 @@ def procedures_for(setup: Setup) -> tuple[Procedure, ...]:
     """Those that a setup permits.
 
     Not those that take two radios where there is one, nor those in which the receiver sends where
-    it cannot.
+    it cannot, or has to have begun before anybody knew when it would be sent to.
     """
-    sends = setup.receiver.caps.can_transmit
+    receiver = setup.receiver.caps
     return tuple(
         each
         for each in PROCEDURES
-        if not (each.needs_two and setup.is_alone) and (sends or not each.both_ways)
+        if not (each.needs_two and setup.is_alone)
+        and (receiver.can_transmit or not each.both_ways)
+        and (receiver.continuous or not isinstance(each, StartJitterProcedure))
     )

@@ -91,6 +91,7 @@ class SoapyState:
             rx_gain_db=self._gains(SOAPY_SDR_RX),
             max_burst=MAX_BURST,
             turnaround_s=turnaround_s,
+            continuous=False,
         )
 
     def prepare(self) -> None:

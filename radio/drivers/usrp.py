@@ -93,7 +93,7 @@ class UsrpRadio(Radio):
             if (boards := self._usrp.get_num_mboards()) != 1:
                 raise RadioError(f"{address} are {boards} boards; open each as a radio of its own")
             self._front = UsrpFront(self._usrp, address, wiring or Wiring())
-            self._caps = self._front.caps(2 * lead_s)
+            self._caps = self._front.caps(2 * lead_s, continuous=memory_s > 0)
         self._clock = UsrpClock(self._usrp, address, 1.0)
         try:
             self._is_open = True

@@ -55,7 +55,7 @@ class UsrpFront:
         self._found = self._present()
         self.mute()
 
-    def caps(self, turnaround_s: float) -> RadioCaps:
+    def caps(self, turnaround_s: float, continuous: bool) -> RadioCaps:
         """Of the board, with its daughterboards."""
         usrp = self._usrp
         board = usrp.get_mboard_name(0)
@@ -73,6 +73,7 @@ class UsrpFront:
             max_burst=MAX_BURST,
             turnaround_s=turnaround_s,
             trigger=True,
+            continuous=continuous,
         )
 
     def set_rate(self, rate_hz: float) -> None:

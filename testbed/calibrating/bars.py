@@ -55,6 +55,14 @@ class Bars:
                 markup=False,
             )
 
+    def fail(self, device: str, error: Exception) -> None:
+        """The session of a device has ended before its time."""
+        if device in self._tasks:
+            self._bars.update(self._tasks[device], doing="failed")
+        self._console.print(
+            f"{device}: {error}", style="red", soft_wrap=True, highlight=False, markup=False
+        )
+
 
 def duration(seconds: float) -> str:
     """As people say it."""

@@ -35,6 +35,7 @@ OF_RECEIVER = ("rx_gain", "noise")  # procedures that tell of it alone: with one
 STEP_DB = 0.25  # transmit gains that are multiples of it can be had of all radios that are known
 SOFTWARE = f"airmeta {version('airmeta')}"
 Watch = Callable[[str, Status], None]
+Failed = Callable[[str, Exception], None]
 
 
 @dataclass(frozen=True)
@@ -107,8 +108,12 @@ class Campaign:
             require_radios(procedures, setup)
             return {each.name: each.duration_s(setup) for each in procedures}
 
-    def measure(self, watch: Watch) -> None:
+    def measure(self, watch: Watch, failed: Failed) -> None:
         """Run the session of each device; one that fails does not keep the others.
+
+        Args:
+            watch: is told how far each is.
+            failed: is told of one that fails, before the next begins.
 
         Raises:
             OSError: the folder cannot be written.
@@ -118,6 +123,7 @@ class Campaign:
                 one = self._measure(name, watch)
             except (MeasurementError, RadioError) as error:
                 self.failures[name] = error
+                failed(name, error)
             else:
                 self.measured |= {} if one is None else {name: one}
 
@@ -323,8 +329,10 @@ def calibrate(
         return datetime.now(UTC)
 
     campaign = Campaign(lineup, folder, only, valid_days, now, keeps_captures=False)
-    campaign.measure(lambda name, status: None)
-    for failure in campaign.failures.values():
-        raise failure
+
+    def failed(name: str, error: Exception) -> None:
+        raise error
+
+    campaign.measure(lambda name, status: None, failed)
     campaign.write()
     return campaign.write_plan(aim)

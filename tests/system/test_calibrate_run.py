@@ -191,6 +191,17 @@ def test_one_deaf_path_does_not_keep_the_others(airmeta, workdir, bench):
     assert not said["profiles"][0].partition("_")[0].endswith(name)
 
 
+def test_a_device_that_fails_is_named_before_the_next_begins(airmeta, workdir, bench):
+    deaf = ("channel.snr_db=-60", *only("path_gain"))
+    code, out, err = airmeta("calibrate", "run", *bench, *deaf)
+    assert code == 2
+    told = [line.partition(": ") for line in (out + err).splitlines()]
+    told = [(who, what) for who, _, what in told if who in ("d0", "d1")]
+    assert [who for who, _ in told] == ["d0", "d0", "d1", "d1"]
+    assert all("path_gain" in what for _, what in told)
+    assert all("deaf" in what for _, what in told[1::2])
+
+
 def test_what_lies_there_damaged_is_kept_aside_and_foreign_refused(
     airmeta, workdir, pair, measured
 ):

@@ -97,6 +97,14 @@ class Mute(RecordingRadio):
         return replace(super().caps, can_transmit=False)
 
 
+class Asked(RecordingRadio):
+    """A radio that receives only what it is asked for."""
+
+    @property
+    def caps(self):
+        return replace(super().caps, continuous=False)
+
+
 class Watched(RecordingRadio):
     """A radio whose bursts are written down, and that does something before the one of a number."""
 
@@ -283,6 +291,9 @@ def test_durations_names_and_units_are_as_said():
     with bench(air_of(30)) as setup:
         setup.receiver = Mute(setup.receiver)
         assert {one.name for one in procedures_for(setup)} == set(names) - {"reciprocity"}
+    with bench(air_of(30)) as setup:
+        setup.receiver = Asked(setup.receiver)
+        assert {one.name for one in procedures_for(setup)} == set(names) - {"start_jitter"}
 
 
 def test_limits_cut_the_sweep_and_spread_what_is_sent():

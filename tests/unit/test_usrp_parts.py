@@ -131,7 +131,7 @@ def test_gains_by_calibrated_power_count_in_dbm(part):
     board = Calibrated()
     front = front_of.UsrpFront(board, "it", front_of.Wiring(by_power=True))
     assert board.said == [("set_tx_gain", -60.0)]
-    caps = front.caps(0.1)
+    caps = front.caps(0.1, continuous=True)
     assert (caps.tx_gain_db, caps.rx_gain_db) == (Range(-60.0, 10.0), Range(-10.0, 60.0))
     assert caps.bits == 12
     front.set_gains(3.0, 25.0)
