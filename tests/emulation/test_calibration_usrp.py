@@ -92,6 +92,6 @@ def test_a_session_over_two_usrps(two, tmp_path):
     assert 11 < sender.scalars["best_backoff"].value < 15  # noise is 50 dB down
     assert abs(sender.scalars["reciprocity_gain"].value) < 0.1
     assert sender.scalars["phase_stability"].value < 1
-    # Bursts leave at their time, whatever else the host does; without one, when the host gets to it.
+    # Bursts leave at their time, whatever else the host does, and without one when it gets to it.
     assert sender.scalars["delay_jitter"].value < 0.01
     assert 0 < sender.scalars["start_jitter"].value < 0.1
