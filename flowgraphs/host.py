@@ -99,14 +99,23 @@ class Together:
             if hasattr(graph, f"set_{name}"):
                 getattr(graph, f"set_{name}")(value)
 
-    def time(self) -> dict[str, float]:
-        """What the first block that has a time tells of it: seconds, their fraction, and rate."""
-        block = next(each for each in self.blocks.values() if hasattr(each, "get_time_now"))
-        now = block.get_time_now()
+    def radio(self) -> dict[str, Any]:
+        """What blocks of a radio that has a time tell: of the first seconds, their fraction, rate.
+
+        Of each its carrier, and of the last that sends or receives its gain.
+        """
+        blocks = [each for each in self.blocks.values() if hasattr(each, "get_time_now")]
+        now = blocks[0].get_time_now()
+        sends = [each.input_signature().max_streams() > 0 for each in blocks]
         return {
             "whole_s": now.get_full_secs(),
             "part_s": now.get_frac_secs(),
-            "rate_hz": block.get_samp_rate(),
+            "rate_hz": blocks[0].get_samp_rate(),
+            "carriers_hz": [each.get_center_freq() for each in blocks],
+            "gains_db": {
+                "tx_gain_db" if its else "rx_gain_db": each.get_gain()
+                for each, its in zip(blocks, sends, strict=True)
+            },
         }
 
     def show(self) -> None:
@@ -249,10 +258,10 @@ def _await_end(graphs: Together, control: Control) -> None:
 
 
 def _do(graphs: Together, number: int, values: dict[str, Any] | None, control: Control) -> None:
-    """Set values, or tell the time where there are none."""
+    """Set values, or tell of the radio where there are none."""
     try:
         if values is None:
-            control.say("time", number=number, **graphs.time())
+            control.say("radio", number=number, **graphs.radio())
             return
         for name, value in values.items():
             graphs.set(name, value)

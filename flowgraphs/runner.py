@@ -156,10 +156,12 @@ class Flowgraph:
         Raises:
             RadioError: no block tells of it.
         """
-        answer = self._asked({})
-        if answer["kind"] == "refused":
-            raise RadioError(f"flowgraph {self.name} tells no time: {answer['why']}")
-        return int(answer["whole_s"]), float(answer["part_s"]), float(answer["rate_hz"])
+        told = self._radio()
+        return int(told["whole_s"]), float(told["part_s"]), float(told["rate_hz"])
+
+    def tuned(self) -> tuple[list[float], dict[str, float]]:
+        """Carriers of such a radio's directions, Hz, and its gains by name; errors as of `time`."""
+        return (told := self._radio())["carriers_hz"], told["gains_db"]
 
     def require_running(self) -> None:
         """RadioError with the reason where it has ended or was killed."""
@@ -216,13 +218,19 @@ class Flowgraph:
     ) -> None:
         self.stop()
 
+    def _radio(self) -> dict[str, Any]:
+        answer = self._asked({})
+        if answer["kind"] == "refused":
+            raise RadioError(f"flowgraph {self.name} tells of no radio: {answer['why']}")
+        return answer
+
     def _asked(self, what: Mapping[str, object]) -> dict[str, Any]:
         self.require_running()
         with self._lock:
             self._number += 1
             self._control.sendall(_written({"number": self._number, **what}).encode() + b"\n")
             while True:
-                answer = self._await(("set", "refused", "time"), ANSWER_S)
+                answer = self._await(("set", "refused", "radio"), ANSWER_S)
                 if answer["number"] == self._number:  # others nobody waited for any more
                     return answer
 

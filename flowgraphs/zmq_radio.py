@@ -53,6 +53,7 @@ MAX_BURST = 1 << 24
 TIMEOUT_S = 5.0
 LOOP = "digital_loopback"
 BOTH_WAYS = ({"pluto"}, {"usrp"})
+SAME_CARRIER_HZ = 1e3  # by which one may miss what was asked; more is where a radio cannot go
 SETTINGS = asdict(RadioSettings())
 
 
@@ -151,15 +152,16 @@ class FlowgraphRadio(Radio):
                 failed.callback(self.close)
                 self._start()
                 failed.pop_all()
-            return want
-        for graph in self._graphs:
-            known = graph.parameters
-            if told := {name: value for name, value in changed.items() if name in known}:
-                graph.set(**told)
-        self._settings = want
-        if isinstance(self._flow, Timed):
-            self._flow.settle()
-        return want
+            return self._settings
+        try:
+            self._settings = self._applied(want, changed)
+        except RadioError:
+            self._applied(self._settings, {name: now[name] for name in changed})
+            raise
+        finally:
+            if isinstance(self._flow, Timed):
+                self._flow.settle()
+        return self._settings
 
     def now(self) -> int:
         """Samples that came out, or, where none do, that went in."""
@@ -198,6 +200,26 @@ class FlowgraphRadio(Radio):
             "gnuradio": f"{gnuradio.version} ({gnuradio.python})",
             **{name: value for name, value in self._chosen.items() if value},
         }
+
+    def _applied(self, want: RadioSettings, changed: Mapping[str, float]) -> RadioSettings:
+        """Tell those that changed; what a radio that tells makes of all."""
+        for graph in self._graphs:
+            known = graph.parameters
+            if told := {name: value for name, value in changed.items() if name in known}:
+                graph.set(**told)
+        return self._told(want)
+
+    def _told(self, want: RadioSettings) -> RadioSettings:
+        """With the gains that a radio took; RadioError where it has another carrier."""
+        if not self._end.has_time:
+            return want
+        carriers_hz, gains_db = self._graphs[0].tuned()
+        for hz in carriers_hz:
+            if abs(hz - want.carrier_hz) > SAME_CARRIER_HZ:
+                raise RadioError(
+                    f"{self._name} reaches {hz:.9g} Hz in place of {want.carrier_hz:.9g}"
+                )
+        return replace(want, **gains_db)
 
     def _initial(self, name: str, default: float) -> float:
         """A setting as it was given, or as a flowgraph has it, within what its end permits."""
@@ -249,6 +271,7 @@ class FlowgraphRadio(Radio):
             else:
                 self._flow = Stepped(entrance, exit_)
             stack.callback(self._flow.close)
+            self._settings = self._told(self._settings)
             self._running = stack.pop_all()
 
     def _loop(self) -> Callable[[bool], None] | None:

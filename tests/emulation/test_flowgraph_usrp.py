@@ -115,6 +115,7 @@ def test_one_direction_alone(served):
         ("rx_antenna=J1", "J1 is not a valid sbx rx antenna name"),
         ("subdev=B:3", "B:3"),
         ("clock_source=sundial", "sundial"),
+        ("carrier_hz=72e6", "reaches 380000000 Hz in place of 72000000"),
         ("sample_rate_hz=1.1e6", "there is no rate 1.1e.06 Hz; the next one is 1098901"),
     ],
 )
@@ -122,6 +123,20 @@ def test_what_a_usrp_does_not_have(served, options, why):
     one = served.uris[0].removeprefix("usrp://")
     with pytest.raises(RadioError, match=why):
         open_radio(f"gnuradio://receiver_rx?source=usrp&uri={one}&{options}")
+
+
+def test_settings_are_those_that_the_usrp_took(served):
+    one = served.uris[0].removeprefix("usrp://")
+    with open_radio(f"gnuradio://receiver_rx?source=usrp&uri={one}&rx_gain_db=50") as radio:
+        assert radio.settings.rx_gain_db == 38
+        assert radio.configure(RadioSettings(rx_gain_db=45)).rx_gain_db == 38
+        assert radio.configure(RadioSettings(rx_gain_db=20)).rx_gain_db == 20
+        with pytest.raises(RadioError, match="reaches 380000000 Hz in place of 72000000"):
+            radio.configure(RadioSettings(carrier_hz=72e6, rx_gain_db=10))
+        # It is as it was before.
+        assert radio.settings == RadioSettings(rx_gain_db=20)
+        assert radio.configure(RadioSettings(rx_gain_db=20)) == radio.settings
+        assert not radio.receive(BURST).overflows
 
 
 def test_a_reference_that_is_not_there(served):
