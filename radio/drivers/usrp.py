@@ -143,6 +143,7 @@ class UsrpRadio(Radio):
             raise RadioError(f"{self._address} changes its sample rate at once only, not at")
         else:
             with self._clock.commanding(at):
+                self._require_open()  # it was waited for
                 self._set(want, retuned)
         self._front.require_locked()
         self._running()[1].forgive()
@@ -177,7 +178,7 @@ class UsrpRadio(Radio):
         return captures.take(int(n), None if at is None else int(at))
 
     def close(self) -> None:
-        """Nothing more is sent, and the transmitter muted; everything else as it was found.
+        """Nothing more is sent, and the transmitter muted; all but the carrier as it was found.
 
         A board that does not answer is left as it is, which is logged.
         """

@@ -20,7 +20,7 @@ from radio.drivers.usrp_clock import UsrpClock, asking
 Errors = uhd.types.RXMetadataErrorCode
 POLL_S = 0.1  # in which a capture notices that the radio was closed
 FLUSH_S = 0.02
-TRIES = 3  # of a capture without a time, on a busy machine
+FURTHER_AHEAD = (1, 4, 16)  # leads, of tries to capture without a time on a busy machine
 LONGEST_COMMAND = (1 << 28) - 1  # samples
 
 
@@ -79,12 +79,10 @@ class UsrpCaptures:
             with suppress(LateError):
                 return self._capture(n, first)
         lead = self._lead_s * self._clock.rate_hz
-        for k in range(TRIES - 1):
-            try:
-                return self._capture(n, self._clock.now() + math.ceil(lead * 4**k))
-            except LateError:
-                continue
-        return self._capture(n, self._clock.now() + math.ceil(lead * 4**TRIES))
+        for ahead in FURTHER_AHEAD[:-1]:
+            with suppress(LateError):
+                return self._capture(n, self._clock.now() + math.ceil(lead * ahead))
+        return self._capture(n, self._clock.now() + math.ceil(lead * FURTHER_AHEAD[-1]))
 
     def _where_it_ended(self, n: int) -> int | None:
         """Where the last capture ended, if all of the n samples behind that can be had."""

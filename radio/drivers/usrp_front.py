@@ -51,8 +51,9 @@ class UsrpFront:
             RadioError: there is no such front end or antenna, or no calibration of powers.
         """
         self._usrp, self._name, self._wiring = usrp, name, wiring
+        self._choose()
+        self._found = self._present()  # of the front end that is used
         self._wire()
-        self._found = self._present()
         self.mute()
 
     def caps(self, turnaround_s: float, continuous: bool) -> RadioCaps:
@@ -155,7 +156,11 @@ class UsrpFront:
             self._usrp.set_tx_gain(self._usrp.get_tx_gain_range().start())
 
     def restore(self) -> None:
-        """As it was found, and muted; RadioError where it does not answer."""
+        """Rates, receive gain, antennas and sources as they were found, and muted.
+
+        Raises:
+            RadioError: it does not answer.
+        """
         now = self._present()
         with asking(self._name, "cannot be restored"):
             for what, value in self._found.items():
@@ -168,28 +173,31 @@ class UsrpFront:
         with asking(self._name, "does not tell its settings"):
             plain = {
                 what: getattr(usrp, f"get_{what}")()
-                for way in ("rx", "tx")
-                for what in (f"{way}_antenna", f"{way}_rate", f"{way}_gain")
+                for what in ("rx_antenna", "tx_antenna", "rx_rate", "tx_rate", "rx_gain")
             }
             sources = {
                 what: getattr(usrp, f"get_{what}")(0) for what in ("clock_source", "time_source")
             }
         return {**plain, **sources}
 
+    def _choose(self) -> None:
+        usrp, subdev = self._usrp, self._wiring.subdev
+        if subdev is None:
+            return
+        try:
+            spec = uhd.usrp.SubdevSpec(subdev)
+            usrp.set_rx_subdev_spec(spec)
+            usrp.set_tx_subdev_spec(spec)
+            usrp.get_rx_freq_range(), usrp.get_tx_freq_range()  # only now it looks
+        except (RuntimeError, LookupError, ValueError) as error:
+            there = re.search(r"possible values are: \[(.*?)\]", str(error))
+            raise RadioError(
+                f"{self._name} has no front end subdev={subdev}; "
+                + (f"there are {there[1]}" if there else "one looks like A:0")
+            ) from error
+
     def _wire(self) -> None:
         usrp, wiring = self._usrp, self._wiring
-        if wiring.subdev is not None:
-            try:
-                spec = uhd.usrp.SubdevSpec(wiring.subdev)
-                usrp.set_rx_subdev_spec(spec)
-                usrp.set_tx_subdev_spec(spec)
-                usrp.get_rx_freq_range(), usrp.get_tx_freq_range()  # only now it looks
-            except (RuntimeError, LookupError, ValueError) as error:
-                there = re.search(r"possible values are: \[(.*?)\]", str(error))
-                raise RadioError(
-                    f"{self._name} has no front end subdev={wiring.subdev}; "
-                    + (f"there are {there[1]}" if there else "one looks like A:0")
-                ) from error
         for way, want in (("rx", wiring.rx_antenna), ("tx", wiring.tx_antenna)):
             if want is None:
                 continue

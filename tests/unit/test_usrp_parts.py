@@ -7,6 +7,7 @@ import threading
 import time
 import types
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -124,6 +125,44 @@ class Calibrated:
         if name.endswith("_power_reference"):
             return lambda: self.levels[name[4:6]]
         return lambda *_: 1.0
+
+
+class Wired:
+    """A board that keeps what is set, and tells it."""
+
+    def __init__(self):
+        self.kept = {"rx_antenna": "RX2", "tx_antenna": "TX/RX", "rx_rate": 1e6, "tx_rate": 2e6}
+        self.kept |= {"rx_gain": 5.0, "tx_gain": 9.0, "rx_freq": 1e9, "tx_freq": 1e9}
+        self.kept |= {"clock_source": "internal", "time_source": "internal"}
+        self.loudest_db = 0.0
+
+    def __getattr__(self, name):
+        action, _, what = name.partition("_")
+        if what.endswith("_antennas"):
+            return lambda channel: ["RX2", "TX/RX"]
+        if what == "tx_gain_range":
+            return lambda: SimpleNamespace(start=lambda: 0.0)
+        return (lambda *_: self.kept[what]) if action == "get" else partial(self._keep, what)
+
+    def _keep(self, what, value):
+        self.kept[what] = value
+        self.loudest_db = max(self.loudest_db, self.kept["tx_gain"])
+
+
+def test_all_that_was_set_is_put_back_and_the_transmitter_stays_down(part):
+    front_of = part("usrp_front")
+    board = Wired()
+    found = dict(board.kept)
+    front = front_of.UsrpFront(board, "it", front_of.Wiring(rx_antenna="TX/RX", tx_antenna="RX2"))
+    for what, value in (("rx_rate", 4e6), ("tx_rate", 4e6), ("clock_source", "external")):
+        getattr(board, f"set_{what}")(value)
+    front.set_gains(3.0, 25.0)
+    assert (board.kept["rx_antenna"], board.kept["tx_antenna"]) == ("TX/RX", "RX2")
+    front.mute()
+    board.loudest_db = 0.0
+    front.restore()
+    assert board.kept == found | {"tx_gain": 0.0}
+    assert board.loudest_db == 0.0
 
 
 def test_gains_by_calibrated_power_count_in_dbm(part):
