@@ -85,12 +85,11 @@ class SoapyRadio(Radio):
             undo.callback(self._state.restore)
             self._state.prepare()
             self._apply(_default(self._caps))
-            rest = (self._device, (wiring or Wiring()).channel, name, self._clock, timeout_s)
-            self._receiver = SoapyReceiver(*rest)
+            self._rest = (self._device, (wiring or Wiring()).channel, name, self._clock, timeout_s)
+            self._receiver = SoapyReceiver(*self._rest)
             undo.callback(self._receiver.close)
-            if self._caps.can_transmit:
-                self._sender = SoapySender(*rest)
-                undo.callback(self._sender.close)
+            undo.callback(self._end_sending)
+            self._begin_sending()
             self._undo = undo.pop_all()
         self._is_open = True
         atexit.register(self.close)
@@ -106,12 +105,23 @@ class SoapyRadio(Radio):
         return self._settings
 
     def configure(self, want: RadioSettings) -> RadioSettings:
-        """Apply settings, and return what the device made of them; a rate it has to have."""
+        """Apply settings, and return what the device made of them; a rate it has to have.
+
+        Another rate takes back what was still to be sent.
+        """
         self._require_open()
         require_settings(want, self._caps)
+        before_hz = self._settings.sample_rate_hz
         with self._asking("cannot be configured"):
             self._state.require_reference()
-            self._apply(want)
+            if want.sample_rate_hz != before_hz:
+                self._end_sending()
+            try:
+                self._apply(want)
+            finally:
+                if self._settings.sample_rate_hz != before_hz:
+                    self._last_end = 0  # it was a sample of the rate before
+                self._begin_sending()
         return self._settings
 
     def now(self) -> int:
@@ -125,8 +135,10 @@ class SoapyRadio(Radio):
         if self._caps.can_transmit:
             self._require_open()
         require_burst(iq, self._caps)
-        if self._sender is None:
+        if not self._caps.can_transmit:
             raise RadioError(f"{self._caps.name} only receives")
+        if self._sender is None:
+            raise RadioError(f"{self._caps.name} has no stream to send; configure it again")
         now = self.now()
         if at is not None:
             require_future(at, now)
@@ -173,6 +185,17 @@ class SoapyRadio(Radio):
             _log.warning("%s could not be muted and restored: %s", self._where, error)
         finally:
             atexit.unregister(self.close)
+
+    def _begin_sending(self) -> None:
+        """Have a transmitter, where the device has one and there is none yet."""
+        if self._caps.can_transmit and self._sender is None:
+            self._sender = SoapySender(*self._rest)
+
+    def _end_sending(self) -> None:
+        """Send nothing more, not even what the device has already."""
+        sender, self._sender = self._sender, None
+        if sender is not None:
+            sender.close()
 
     @property
     def _times(self) -> SampleTime:

@@ -142,7 +142,10 @@ class Device:
         return self.rates[way]
 
     def setSampleRate(self, way, channel, rate_hz):
+        before_hz = self.rates[way]
         self.rates[way] = min(RATES, key=lambda rate: abs(rate - rate_hz))
+        if way == SOAPY_SDR_RX:  # its time goes on from where it was
+            self.clock = round(self.clock * self.rates[way] / before_hz)
 
     def getFrequency(self, way, channel):
         return self.carriers[way]

@@ -209,6 +209,30 @@ def test_a_rate_that_it_lacks_is_refused_and_the_nearest_named(opened):
     assert set(device.rates.values()) == {1e6}
 
 
+def test_another_rate_takes_back_what_was_to_be_sent_and_counts_from_the_clock(opened):
+    radio, device = opened("tx+time")
+    radio.transmit(fake_soapy.ramp(0, 10))
+    wait_until(lambda: device.written)
+    radio.transmit(fake_soapy.ramp(0, 10), at=radio.now() + 500_000)
+    radio.receive(10, at=radio.now() + 20_000)
+    radio.configure(replace(QUICK, sample_rate_hz=250e3))
+    assert radio.now() == device.clock
+    starts = [radio.transmit(fake_soapy.ramp(0, 20)).started_at]
+    assert starts[0] == device.clock + 5_000  # lead_s
+    device.clock += 1_000_000
+    starts.append(radio.transmit(fake_soapy.ramp(0, 20)).started_at)
+    wait_until(lambda: len(device.written) == 3)
+    assert [each[1] for each in device.written[1:]] == [4_000 * start for start in starts]
+
+
+def test_a_rate_that_is_refused_leaves_a_transmitter(opened):
+    radio, device = opened("tx+time")
+    with pytest.raises(RadioError, match="has no sample_rate_hz"):
+        radio.configure(RadioSettings(sample_rate_hz=1.3e6))
+    radio.transmit(fake_soapy.ramp(0, 10))
+    wait_until(lambda: device.written)
+
+
 def test_a_receiver_only_receives(opened):
     radio, _ = opened("time")
     assert not radio.caps.can_transmit
