@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
@@ -43,6 +44,7 @@ from radio.registry import RadioUri
 EXAMPLE = "soapy://driver=uhd,addr=192.168.10.2"
 LEAD_S = 0.02
 TIMEOUT_S = 5.0
+LEAVE_S = 1.0  # in which what is under way ends once the radio is closed
 
 _log = logging.getLogger(__name__)
 
@@ -71,6 +73,7 @@ class SoapyRadio(Radio):
         self._where = ",".join(f"{key}={value}" for key, value in found_by.items())
         self._lead_s, self._timeout_s = lead_s, timeout_s
         self._is_open = False
+        self._busy = threading.RLock()
         self._leaving = Leaving(self._leave, self._where)
         self._last_end = 0
         self._sender: SoapySender | None = None
@@ -86,7 +89,7 @@ class SoapyRadio(Radio):
             self._state.prepare()
             self._apply(_default(self._caps))
             self._rest = (self._device, (wiring or Wiring()).channel, name, self._clock, timeout_s)
-            self._receiver = SoapyReceiver(*self._rest)
+            self._receiver = SoapyReceiver(*self._rest, lambda: self._is_open)
             undo.callback(self._receiver.close)
             undo.callback(self._end_sending)
             self._begin_sending()
@@ -112,7 +115,7 @@ class SoapyRadio(Radio):
         self._require_open()
         require_settings(want, self._caps)
         before_hz = self._settings.sample_rate_hz
-        with self._asking("cannot be configured"):
+        with self._using("cannot be configured"):
             self._state.require_reference()
             if want.sample_rate_hz != before_hz:
                 self._end_sending()
@@ -144,7 +147,7 @@ class SoapyRadio(Radio):
             require_future(at, now)
         sent, clipped = converted(iq)
         earliest = now + self._lead
-        with self._asking("does not send"):
+        with self._using("does not send"):
             self._state.require_reference()
             self._sender.require_well()
             start = self._sender.post(sent, at, earliest, self._times)
@@ -156,7 +159,7 @@ class SoapyRadio(Radio):
         require_count(n)
         if at is not None:
             require_future(at, self.now())
-        with self._asking("does not receive"):
+        with self._using("does not receive"):
             self._state.require_reference()
             if self._sender is not None:
                 self._sender.require_well()
@@ -168,23 +171,38 @@ class SoapyRadio(Radio):
         return Capture(converted(capture.iq)[0], capture.first_sample, capture.overflows)
 
     def close(self) -> None:
-        """Silence, the transmitter at its weakest; everything else as it was found."""
+        """Silence, the transmitter at its weakest; everything else as it was found.
+
+        What another thread is about ends with an error before.
+        """
         self._leaving()
 
     def describe(self) -> Mapping[str, str]:
         """What the driver tells: model, serial number, versions, temperature."""
         self._require_open()
-        with self._asking("cannot be asked"):
+        with self._using("cannot be asked"):
             return self._state.about()
 
     def _leave(self) -> None:
         self._is_open = False
         try:
-            self._undo.close()
-        except RuntimeError as error:
+            try:
+                self._state.mute()
+            finally:
+                self._let_go()
+        except (RadioError, RuntimeError) as error:
             _log.warning("%s could not be muted and restored: %s", self._where, error)
         finally:
             atexit.unregister(self.close)
+
+    def _let_go(self) -> None:
+        """Close it once nobody uses it: drivers do not survive a stream closed under a reader."""
+        if not self._busy.acquire(timeout=self._timeout_s + LEAVE_S):
+            raise RadioError("its driver does not return from what it was asked")
+        try:
+            self._undo.close()
+        finally:
+            self._busy.release()
 
     def _begin_sending(self) -> None:
         """Have a transmitter, where the device has one and there is none yet."""
@@ -221,6 +239,13 @@ class SoapyRadio(Radio):
             if "make() no match" in why or "No devices found" in why:
                 why = "there is none; `SoapySDRUtil --find` shows devices, `--info` the drivers"
             raise RadioError(f"{self._where} {what}: {why}") from error
+
+    @contextmanager
+    def _using(self, what: str) -> Iterator[None]:
+        """As `_asking`, while nobody closes it."""
+        with self._busy, self._asking(what):
+            self._require_open()
+            yield
 
     def _require_open(self) -> None:
         if not self._is_open:

@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 import SoapySDR
-from SoapySDR import SOAPY_SDR_CF32, SOAPY_SDR_END_BURST, SOAPY_SDR_HAS_TIME, SOAPY_SDR_RX
+from SoapySDR import (
+    SOAPY_SDR_CF32,
+    SOAPY_SDR_END_BURST,
+    SOAPY_SDR_HAS_TIME,
+    SOAPY_SDR_MORE_FRAGMENTS,
+    SOAPY_SDR_RX,
+)
 
 from radio.api import IQ, Capture, RadioError
 from radio.drivers.soapy_clock import NS, Clock, Patience, SampleTime
 
-WAIT_S = 0.1  # for samples, before the clock is looked at again
+WAIT_S = 0.1  # for samples, before the clock is looked at again, and whether it was closed
 GRACE_S = 0.2  # of the radio's time, after which what has not come in was lost
+ENDS = SOAPY_SDR_END_BURST | SOAPY_SDR_MORE_FRAGMENTS  # a part of the last packet has both
 
 
 class SoapyReceiver:
     """One stream, which runs while a capture lasts."""
 
     def __init__(
-        self, device: SoapySDR.Device, channel: int, name: str, clock: Clock, timeout_s: float
+        self,
+        device: SoapySDR.Device,
+        channel: int,
+        name: str,
+        clock: Clock,
+        timeout_s: float,
+        is_open: Callable[[], bool],
     ) -> None:
         """Set the stream up.
 
@@ -29,9 +43,10 @@ class SoapyReceiver:
             name: for messages.
             clock: that times are of.
             timeout_s: for which this clock, or the samples, may stand still.
+            is_open: whether anybody still wants what is received.
         """
         self._device, self._name, self._clock = device, name, clock
-        self._timeout_s = timeout_s
+        self._timeout_s, self._is_open = timeout_s, is_open
         self._stream = device.setupStream(SOAPY_SDR_RX, SOAPY_SDR_CF32, [channel])
 
     def timed(self, n: int, at: int | None, times: SampleTime) -> Capture:
@@ -43,7 +58,7 @@ class SoapyReceiver:
             times: of the samples.
 
         Raises:
-            RadioError: it was told too late, or sends nothing.
+            RadioError: it was told too late, sends nothing, or is closed meanwhile.
         """
         self._drain()
         flags, begin_ns = SOAPY_SDR_END_BURST, 0
@@ -68,19 +83,26 @@ class SoapyReceiver:
             earliest: sample of the clock at which the capture can begin.
 
         Raises:
-            RadioError: no samples come in.
+            RadioError: no samples come in, or it is closed meanwhile.
         """
         while at is not None and (left_ns := times.ns_of(at) - self._clock.now_ns()) > 0:
-            time.sleep(left_ns / NS)
+            self._require_open()
+            time.sleep(min(left_ns / NS, WAIT_S))
         self._drain()
         self._require(self._device.activateStream(self._stream))
         try:
             first = max(earliest, times.samples_in(self._clock.now_ns()) if at is None else at)
             iq, got, overflows = np.zeros(n, np.complex64), 0, 0
+            most, until_s = _most(times), time.monotonic() + self._timeout_s
             while got < n:
-                result = self._read(iq[got:], self._timeout_s)
+                result = self._read(iq[got : got + most], WAIT_S)
                 if result.ret == SoapySDR.SOAPY_SDR_TIMEOUT:
-                    raise RadioError(f"{self._name}: no samples came in for {self._timeout_s:g} s")
+                    if time.monotonic() > until_s:
+                        raise RadioError(
+                            f"{self._name}: no samples came in for {self._timeout_s:g} s"
+                        )
+                    continue
+                until_s = time.monotonic() + self._timeout_s
                 if result.ret == SoapySDR.SOAPY_SDR_OVERFLOW:
                     overflows += 1  # at least: nobody tells how many
                 else:
@@ -98,9 +120,9 @@ class SoapyReceiver:
     def _collect(self, n: int, at: int | None, times: SampleTime) -> Capture:
         """What comes in of a capture, each sample in its place, and zeros for what was lost."""
         iq, place, got, first = np.zeros(n, np.complex64), 0, 0, at
-        patience = Patience(self._clock, self._name, self._timeout_s)
+        most, patience = _most(times), Patience(self._clock, self._name, self._timeout_s)
         while place < n:
-            result = self._read(iq[place:], WAIT_S)
+            result = self._read(iq[place : place + most], WAIT_S)
             if result.ret > 0:
                 begin = place
                 if result.flags & SOAPY_SDR_HAS_TIME:
@@ -109,7 +131,7 @@ class SoapyReceiver:
                     begin = heard - first
                 got += _move(iq, place, begin, result.ret)
                 place = max(place, begin + result.ret)
-                if result.flags & SOAPY_SDR_END_BURST and place > 0:
+                if result.flags & ENDS == SOAPY_SDR_END_BURST and place > 0:
                     break
             elif result.ret == SoapySDR.SOAPY_SDR_TIMEOUT:
                 start_ns = patience.began_ns if first is None else times.ns_of(first)
@@ -135,13 +157,23 @@ class SoapyReceiver:
                 raise RadioError(f"{self._name} does not stop to receive; open it again")
 
     def _read(self, into: IQ, timeout_s: float) -> SoapySDR.StreamResult:
+        self._require_open()
         return self._device.readStream(
             self._stream, [into], into.size, timeoutUs=round(1e6 * timeout_s)
         )
 
+    def _require_open(self) -> None:
+        if not self._is_open():
+            raise RadioError(f"the radio {self._name} is closed; open it again")
+
     def _require(self, code: int) -> None:
         if code < 0:
             raise RadioError(f"{self._name} does not receive: {SoapySDR.errToStr(code)}")
+
+
+def _most(times: SampleTime) -> int:
+    """Samples to be read at once: a driver goes on for as long as they come."""
+    return max(1, times.samples_in(round(WAIT_S * NS)))
 
 
 def _move(iq: IQ, place: int, begin: int, count: int) -> int:

@@ -20,7 +20,7 @@ SETTINGS = RadioSettings(915e6, 1e6, 10.0, 10.0)
 
 # Runs where SoapySDR imports: what a driver is told by UHD, and one that knows no hardware time.
 HERE = """
-import json, logging, sys
+import json, logging, sys, threading, time
 import numpy as np
 import SoapySDR
 from radio.api import RadioError
@@ -45,6 +45,17 @@ with open_radio(uri) as radio:
             told["late"] = [str(error), *said]
             break
     told["after"] = radio.receive(10_000).overflows
+radio = open_radio(uri)
+def receive():
+    try:
+        radio.receive(20_000_000)
+    except RadioError as error:
+        told["closed"] = str(error)
+reader = threading.Thread(target=receive)
+reader.start()
+time.sleep(0.3)
+radio.close()
+reader.join()
 for kind in SoapySDR.Device.__mro__[:-1]:
     kind.hasHardwareTime = lambda *_: False
 with open_radio(uri) as radio:
@@ -168,6 +179,7 @@ def test_what_uhd_tells_arrives_and_a_driver_without_hardware_time_is_not_timed(
     assert len(told["late"]) == 2
     assert all("a burst came too late and was not sent" in line for line in told["late"])
     assert told["after"] == 0
+    assert "is closed; open it again" in told["closed"]
     timed, *times = told["untimed"]
     assert not timed
     assert times == sorted(times)

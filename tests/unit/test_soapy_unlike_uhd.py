@@ -1,6 +1,7 @@
 """The driver of SoapySDR over devices that honour less than UHD's: tests/emulation has those."""
 
 import sys
+import threading
 import time
 from dataclasses import replace
 from importlib import import_module
@@ -186,6 +187,81 @@ def test_what_is_not_sent_yet_is_not_sent_once_it_is_closed(opened):
     radio.transmit(fake_soapy.ramp(0, 100), at=radio.now() + 3_600_000_000)
     radio.close()
     assert not device.written
+
+
+def told_while_it_receives(radio, close_when, **capture):
+    """The error of a capture in another thread, during which the radio is closed."""
+    told = []
+
+    def receive():
+        with pytest.raises(RadioError) as caught:
+            radio.receive(**capture)
+        told.append(str(caught.value))
+
+    thread = threading.Thread(target=receive)
+    thread.start()
+    close_when.wait(60)
+    radio.close()
+    thread.join(60)
+    return told
+
+
+@pytest.mark.parametrize("has", ["tx+time", "tx"])
+def test_closing_it_mutes_it_and_waits_until_nobody_reads(opened, monkeypatch, has):
+    radio, device = opened(has)
+    reads, muted, did = threading.Event(), threading.Event(), []
+
+    def read(*_, **wait):
+        if wait["timeoutUs"]:  # there is nothing left of an earlier capture
+            reads.set()
+            assert muted.wait(60)
+            time.sleep(0.05)
+            did.append("read")
+        return fake_soapy.Result(fake_soapy.SOAPY_SDR_TIMEOUT)
+
+    def set_gain(way, *_):
+        if way == fake_soapy.SOAPY_SDR_TX:
+            muted.set()
+
+    monkeypatch.setattr(device, "readStream", read)
+    monkeypatch.setattr(device, "setGain", set_gain)
+    monkeypatch.setattr(device, "closeStream", lambda stream: did.append("closed"))
+    (told,) = told_while_it_receives(radio, reads, n=10)
+    assert "is closed; open it again" in told
+    assert did == ["read", "closed", "closed"]
+
+
+def test_closing_it_ends_a_capture_whose_time_is_far(opened, monkeypatch):
+    radio, device = opened()
+    begun = threading.Event()
+    monkeypatch.setattr(
+        device,
+        "readStreamStatus",
+        lambda *_, **__: begun.set() or fake_soapy.Result(fake_soapy.SOAPY_SDR_TIMEOUT),
+    )
+    (told,) = told_while_it_receives(radio, begun, n=10, at=radio.now() + 3_600_000_000)
+    assert "is closed; open it again" in told
+
+
+def test_a_driver_that_does_not_return_is_muted_and_left(opened, monkeypatch, caplog):
+    monkeypatch.setattr(import_module("radio.drivers.soapy"), "LEAVE_S", 0.0)
+    radio, device = opened("tx+time", "?timeout_s=0.05")
+    reads, go_on = threading.Event(), threading.Event()
+
+    def read(*_, **__):
+        reads.set()
+        go_on.wait(60)
+        return fake_soapy.Result(fake_soapy.SOAPY_SDR_TIMEOUT)
+
+    monkeypatch.setattr(device, "readStream", read)
+    closed = threading.Thread(target=lambda: (reads.wait(60), radio.close(), go_on.set()))
+    closed.start()
+    with pytest.raises(RadioError, match="is closed; open it again"):
+        radio.receive(10)
+    closed.join(60)
+    assert "does not return from what it was asked" in caplog.text
+    assert device.gains[fake_soapy.SOAPY_SDR_TX] == 0
+    assert not device.is_closed
 
 
 def test_it_is_left_as_it_was_found_and_at_its_weakest(opened):
