@@ -116,7 +116,7 @@ class SoapyRadio(Radio):
         require_settings(want, self._caps)
         before_hz = self._settings.sample_rate_hz
         with self._using("cannot be configured"):
-            self._state.require_reference()
+            self._require_well()
             if want.sample_rate_hz != before_hz:
                 self._end_sending()
             try:
@@ -148,8 +148,7 @@ class SoapyRadio(Radio):
         sent, clipped = converted(iq)
         earliest = now + self._lead
         with self._using("does not send"):
-            self._state.require_reference()
-            self._sender.require_well()
+            self._require_well()
             start = self._sender.post(sent, at, earliest, self._times)
         return TxReport(self._settings.tx_gain_db, clipped, start)
 
@@ -160,9 +159,7 @@ class SoapyRadio(Radio):
         if at is not None:
             require_future(at, self.now())
         with self._using("does not receive"):
-            self._state.require_reference()
-            if self._sender is not None:
-                self._sender.require_well()
+            self._require_well()
             if self._caps.timed:
                 capture = self._receiver.timed(n, at, self._times)
             else:
@@ -203,6 +200,12 @@ class SoapyRadio(Radio):
             self._undo.close()
         finally:
             self._busy.release()
+
+    def _require_well(self) -> None:
+        """RadioError where its reference is missed, or what was sent before went wrong."""
+        self._state.require_reference()
+        if self._sender is not None:
+            self._sender.require_well()
 
     def _begin_sending(self) -> None:
         """Have a transmitter, where the device has one and there is none yet."""

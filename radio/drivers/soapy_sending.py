@@ -79,13 +79,11 @@ class SoapySender:
             Its first sample.
 
         Raises:
-            RadioError: another burst is sent then, or a later one is in the radio already, too many
-                wait, or the stream has ended.
+            RadioError: another burst is sent then, or a later one is in the radio already, or too
+                many wait.
         """
         now = times.samples_in(self._clock.now_ns())
         with self._changed:
-            if self._fault is not None:
-                raise RadioError(self._fault)
             self._handed = [burst for burst in self._handed if burst.end > now]
             others = [*self._handed, *self._waiting]
             start = max([earliest, *(each.end for each in others)]) if at is None else int(at)
@@ -109,7 +107,9 @@ class SoapySender:
         return start
 
     def require_well(self) -> None:
-        """RadioError, once, where the radio told of bursts that went wrong."""
+        """RadioError, once, where bursts went wrong; from then on, where none are sent any more."""
+        if self._fault is not None:
+            raise RadioError(self._fault)
         if troubles := self._troubles():
             raise RadioError(f"{self._name}: {'; '.join(troubles)}; leave more time")
 

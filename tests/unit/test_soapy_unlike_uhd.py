@@ -134,6 +134,30 @@ def test_what_became_of_a_burst_is_told_once_and_the_next_one_sent(opened, caplo
     wait_until(lambda: device.written)
 
 
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda radio: radio.receive(10),
+        lambda radio: radio.transmit(fake_soapy.ramp(0, 10)),
+        lambda radio: radio.configure(QUICK),
+    ],
+    ids=["receive", "transmit", "configure"],
+)
+def test_what_went_wrong_is_told_by_whatever_comes_next(opened, caplog, monkeypatch, act):
+    radio, device = opened("tx+time")
+    device.statuses.append(fake_soapy.Result(fake_soapy.SOAPY_SDR_TIME_ERROR, 0, 12_345))
+    with pytest.raises(RadioError, match="too late"):
+        act(radio)
+    monkeypatch.setattr(
+        device, "writeStream", lambda *_: fake_soapy.Result(fake_soapy.SOAPY_SDR_STREAM_ERROR)
+    )
+    radio.transmit(fake_soapy.ramp(0, 10))
+    wait_until(lambda: "no longer sends" in caplog.text)
+    for _ in range(2):
+        with pytest.raises(RadioError, match="no longer sends: STREAM_ERROR; open the radio again"):
+            act(radio)
+
+
 def test_bursts_go_out_in_the_order_of_their_times(opened):
     radio, device = opened("tx+time")
     now = radio.now()
