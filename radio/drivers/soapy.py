@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import math
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -267,14 +268,16 @@ def open_soapy(uri: RadioUri) -> SoapyRadio:
         found_by[key.strip()] = value.strip()
     if "driver" not in found_by:
         raise RadioError(f"{uri} does not say which driver; one looks like {EXAMPLE}")
-    lead_s, timeout_s = uri.option("lead_s", float, LEAD_S), uri.option("timeout_s", float, 5.0)
+    lead_s = uri.option("lead_s", float, LEAD_S)
+    timeout_s = uri.option("timeout_s", float, TIMEOUT_S)
     wiring = Wiring(
         uri.option("channel", int, 0),
         *(uri.option(name, str, None) for name in ("rx_antenna", "tx_antenna", "clock", "time")),
     )
-    if not (0 < lead_s <= 10 and timeout_s > 0 and wiring.channel >= 0):
+    if not (0 < lead_s <= 10 and 0 < timeout_s < math.inf and wiring.channel >= 0):
         raise RadioError(
-            f"{uri}: lead_s should be above 0 to 10, timeout_s above 0, channel 0 or more"
+            f"{uri}: lead_s should be above 0 to 10, timeout_s above 0 and finite, "
+            "channel 0 or more"
         )
     return SoapyRadio(found_by, wiring, lead_s, timeout_s)
 

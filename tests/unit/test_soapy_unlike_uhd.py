@@ -363,6 +363,7 @@ def test_what_the_driver_tells(opened):
         ("soapy://addr=127.0.0.2", "which driver"),
         ("soapy://driver=fake?lead_s=-1", "lead_s should be above 0"),
         ("soapy://driver=fake?timeout_s=soon", "could not convert"),
+        ("soapy://driver=fake?timeout_s=inf", "timeout_s above 0 and finite"),
     ],
 )
 def test_what_cannot_be_is_one_clear_error(uri, why):
