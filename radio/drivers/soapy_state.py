@@ -63,6 +63,9 @@ class SoapyState:
             **{f"{name} antenna": self._of(way)[0] for name, way in self._ways()},
         }
         self._values = {way: self._of(way)[1:] for way in self.directions}
+        self._automatic: bool | None = None  # gain; None where there is no such thing
+        if device.hasGainMode(SOAPY_SDR_RX, wiring.channel):
+            self._automatic = device.getGainMode(SOAPY_SDR_RX, wiring.channel)
 
     @property
     def can_transmit(self) -> bool:
@@ -98,7 +101,7 @@ class SoapyState:
         """Set what stays as it is while the radio is open; RadioError without a reference."""
         self._choose(self._wanted)
         self.require_reference(LOCKING_S)
-        if self._device.hasGainMode(SOAPY_SDR_RX, self._channel):
+        if self._automatic is not None:
             self._device.setGainMode(SOAPY_SDR_RX, self._channel, False)
 
     def require_reference(self, within_s: float = 0.0) -> None:
@@ -137,11 +140,14 @@ class SoapyState:
         """Set everything to what was found, but for a transmitter, which is left at its weakest."""
         device, channel = self._device, self._channel
         self.mute()
-        for way, (rate_hz, carrier_hz, gain_db) in self._values.items():
+        for way, (rate_hz, carrier_hz, gain_db, bandwidth_hz) in self._values.items():
             device.setSampleRate(way, channel, rate_hz)
             device.setFrequency(way, channel, carrier_hz)
+            self._set_bandwidth(way, bandwidth_hz)
             if way == SOAPY_SDR_RX:
                 device.setGain(way, channel, gain_db)
+        if self._automatic is not None:
+            device.setGainMode(SOAPY_SDR_RX, channel, self._automatic)
         self._choose(self._found)
 
     def about(self) -> dict[str, str]:
@@ -195,14 +201,15 @@ class SoapyState:
             elif name:
                 device.setAntenna(WAYS[what.partition(" ")[0]], self._channel, name)
 
-    def _of(self, way: int) -> tuple[str, float, float, float]:
-        """Antenna, rate, carrier and gain of a direction."""
+    def _of(self, way: int) -> tuple[str, float, float, float, float]:
+        """Antenna, rate, carrier, gain and bandwidth of a direction."""
         device, channel = self._device, self._channel
         return (
             device.getAntenna(way, channel),
             device.getSampleRate(way, channel),
             device.getFrequency(way, channel),
             device.getGain(way, channel),
+            device.getBandwidth(way, channel),
         )
 
     def _ways(self) -> Iterator[tuple[str, int]]:
@@ -223,12 +230,12 @@ class SoapyState:
                 f"{got:.10g}"
             )
 
-    def _set_bandwidth(self, way: int, rate_hz: float) -> None:
-        """That of the rate, where the device has several."""
+    def _set_bandwidth(self, way: int, bandwidth_hz: float) -> None:
+        """Where the device has several."""
         device, channel = self._device, self._channel
         ranges = device.getBandwidthRange(way, channel)
         if len(ranges) > 1 or any(each.maximum() > each.minimum() for each in ranges):
-            device.setBandwidth(way, channel, rate_hz)
+            device.setBandwidth(way, channel, bandwidth_hz)
 
     def _common(self, ranges: Callable[[int, int], tuple[SoapySDR.Range, ...]]) -> Range:
         """What all directions have in common, from the lowest to the highest."""

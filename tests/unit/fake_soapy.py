@@ -57,6 +57,8 @@ class Device:
         self.gains = {SOAPY_SDR_RX: RECEIVER, SOAPY_SDR_TX: TRANSMITTER}
         self.rates = dict.fromkeys(self.gains, 250e3)
         self.carriers = dict.fromkeys(self.gains, 433e6)
+        self.bandwidths = dict.fromkeys(self.gains, 5e6)
+        self.is_automatic = True
         self.reference, self.locked = "internal", "unlocked" not in self.has
         opened.append(self)
 
@@ -106,7 +108,13 @@ class Device:
         return Range(0.0, 40.0)
 
     def hasGainMode(self, way, channel):
-        return False
+        return way == SOAPY_SDR_RX
+
+    def getGainMode(self, way, channel):
+        return self.is_automatic
+
+    def setGainMode(self, way, channel, automatic):
+        self.is_automatic = automatic
 
     def listClockSources(self):
         return ("internal", "external")
@@ -153,8 +161,11 @@ class Device:
     def setFrequency(self, way, channel, carrier_hz):
         self.carriers[way] = carrier_hz
 
-    def setBandwidth(self, way, channel, width_hz):
-        self.width_hz = width_hz
+    def getBandwidth(self, way, channel):
+        return self.bandwidths[way]
+
+    def setBandwidth(self, way, channel, bandwidth_hz):
+        self.bandwidths[way] = bandwidth_hz
 
     def setupStream(self, way, kind, channels):
         return way

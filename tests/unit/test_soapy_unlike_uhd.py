@@ -292,10 +292,11 @@ def test_it_is_left_as_it_was_found_and_at_its_weakest(opened):
     radio, device = opened("tx+time", "?rx_antenna=TX/RX&clock=external")
     assert (device.antennas[fake_soapy.SOAPY_SDR_RX], device.reference) == ("TX/RX", "external")
     assert device.gains == {fake_soapy.SOAPY_SDR_RX: 20, fake_soapy.SOAPY_SDR_TX: 7}
-    assert device.width_hz == 1e6
+    assert set(device.bandwidths.values()) == {1e6}
+    assert not device.is_automatic
     radio.close()
     found = fake_soapy.Device({})
-    for name in ("antennas", "rates", "carriers", "reference"):
+    for name in ("antennas", "rates", "carriers", "bandwidths", "is_automatic", "reference"):
         assert getattr(device, name) == getattr(found, name)
     assert device.gains == {fake_soapy.SOAPY_SDR_RX: 5, fake_soapy.SOAPY_SDR_TX: 0}
     assert device.is_closed
