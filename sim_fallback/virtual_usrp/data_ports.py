@@ -159,8 +159,10 @@ class DataPorts:
 
     def _stream(self, reception: Reception) -> None:
         clock = self._board.bands.clock
-        while not self._stop.is_set():
+        while True:
             reception.poked.clear()
+            if self._stop.is_set():  # looked at after that, or its poke would be lost
+                return
             due_s = reception.work()
             if due_s is None:
                 reception.poked.wait()

@@ -140,9 +140,13 @@ class Reception:
         """What the board's inlet is now it is from a device time on."""
         since_s = in_force_s(self._board.timebase, ticks)
         inlet = self._board.rx(self._dsp)
+        now_s = self._board.bands.clock.present_s()
         with self._lock:
             if inlet != self._inlets[-1][1]:
                 self._inlets.append((max(since_s, self._inlets[-1][0]), inlet))
+            if self._run is None and not self._commands:  # nobody asks for what was before now
+                while len(self._inlets) > 1 and self._inlets[1][0] <= now_s:
+                    del self._inlets[0]
 
     def work(self) -> float | None:
         """Send some of what is due, if anything is.

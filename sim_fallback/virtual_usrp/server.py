@@ -21,6 +21,7 @@ from sim_fallback.virtual_usrp.reference import Reference
 
 LONGEST = 1 << 16
 LOOK_EVERY_S = 1e-3  # whether the time of a command has come
+STOP, LOOK = b"!", b"?"
 
 
 class UsrpServer:
@@ -32,7 +33,7 @@ class UsrpServer:
         Args:
             board: that is served.
             host: its address, as 127.0.0.2.
-            lost: share of the datagrams with samples that get lost, either way.
+            lost: share of the datagrams at ports of samples that get lost, either way.
 
         Raises:
             OSError: the address cannot be had.
@@ -53,7 +54,7 @@ class UsrpServer:
     def close(self) -> None:
         """No longer answer; closing twice is fine."""
         if self._thread.is_alive():
-            self._wake.send(b"!")
+            self._wake.send(STOP)
             self._thread.join()
         self._ports.close()
 
@@ -70,15 +71,18 @@ class UsrpServer:
         device nothing overtakes, and libuhd does not wait for an answer from the FIFO.
         """
         with self._turn:
+            waited = self._fifo.is_waiting
             while self._answer():
                 pass
+            if self._fifo.is_waiting and not waited:
+                self._wake.send(LOOK)  # at the time, in the thread that knew of nothing to wait for
 
     def _serve(self) -> None:
         ports = [self._woken, self._control_port, self._fifo_port]
         while True:
             timeout_s = LOOK_EVERY_S if self._fifo.is_waiting else None
             ready, _, _ = select.select(ports, [], [], timeout_s)
-            if self._woken in ready:
+            if self._woken in ready and STOP in self._woken.recv(LONGEST):
                 return
             with self._turn:
                 self._answer()
@@ -150,7 +154,7 @@ def serve_usrps(
         own_ppm: by up to how much their own oscillators are off, with which they run unless they
             are told to use the reference. Where each radio of the air has its own anyway, that one
             is it.
-        lost: share of the datagrams with samples that get lost, either way.
+        lost: share of the datagrams at ports of samples that get lost, either way.
 
     Yields:
         The servers, in the order of the names.

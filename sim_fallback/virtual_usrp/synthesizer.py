@@ -21,20 +21,14 @@ class Synthesizer:
         self._words = [0] * REGISTERS
         self.carrier_hz = 0.0
 
-    def write(self, word: int) -> bool:
-        """Take a word.
-
-        Returns:
-            Whether what comes out may be different now.
-        """
+    def write(self, word: int) -> None:
+        """Take a word."""
         register = word & 7
         if register >= REGISTERS:
-            return False
+            return
         self._words[register] = word
-        if register:
-            return False
-        self.carrier_hz = self._output_hz()
-        return True
+        if register == 0:
+            self.carrier_hz = self._output_hz()
 
     def _output_hz(self) -> float:
         divider, modulus = self._field(2, 14, 10), self._field(1, 3, 12)

@@ -40,7 +40,7 @@ class Timebase:
         self._lock = threading.RLock()
         self._ahead = start_ticks  # of the reading of its clock
         self._awaiting: tuple[int, float] | None = None  # what to set at the pulse after a time
-        self._latched: tuple[float, int] | None = None  # a pulse, and what it has overwritten
+        self._latched: tuple[float, int] | None = None  # a pulse, and what was counted at it
 
     def now(self) -> int:
         """Ticks at present."""
@@ -80,6 +80,7 @@ class Timebase:
     def set_now(self, ticks: int) -> None:
         """Count from here at once."""
         with self._lock:
+            self._latch()
             self._awaiting = None
             self._ahead = ticks - self._whole_reading(self._bands.clock.present_s())
 
@@ -92,23 +93,26 @@ class Timebase:
     def at_last_pulse(self) -> int:
         """Ticks at the last pulse, before it has set them; 0 where there was none."""
         with self._lock:
-            ahead = self._counted_ahead()
-            if self._reference is None:
-                return 0
-            pulse_s = self._reference.last_pulse_s(self._bands.clock.present_s())
-            if pulse_s is None:
-                return 0
-            if self._latched is not None and pulse_s <= self._latched[0]:
-                return self._latched[1]
-            return self._nearest_reading(pulse_s) + ahead
+            self._latch()
+            return 0 if self._latched is None else self._latched[1]
 
     def reclock(self, change: Callable[[], None]) -> None:
         """Run from another oscillator, which `change` brings about; ticks are counted on."""
         with self._lock:
+            self._latch()
             present_s = self._bands.clock.present_s()
             ticks = self.ticks_at(present_s)
             change()
             self._ahead += ticks - self.ticks_at(present_s)
+
+    def _latch(self) -> None:
+        """Keep the ticks of the last pulse, as they are counted now."""
+        ahead = self._counted_ahead()
+        if self._reference is None:
+            return
+        pulse_s = self._reference.last_pulse_s(self._bands.clock.present_s())
+        if pulse_s is not None and (self._latched is None or pulse_s > self._latched[0]):
+            self._latched = (pulse_s, self._nearest_reading(pulse_s) + ahead)
 
     def _counted_ahead(self) -> int:
         """How far ahead of the reading is counted by now: a pulse may have come."""

@@ -111,6 +111,19 @@ def test_until_the_pulse_comes_time_is_as_it_was(bands, boards):
     assert at_last_pulse(board) == 7 + SECOND
 
 
+def test_what_was_counted_at_a_pulse_stays_whatever_is_set_afterwards(bands, boards):
+    board = boards[0]
+    use(board, EXTERNAL)
+    bands.clock.wait_until(3.3)
+    before = at_last_pulse(board)
+    set_time(board, 0, at_once=True)
+    assert at_last_pulse(board) == before
+    use(board, INTERNAL)
+    assert at_last_pulse(board) == before
+    bands.clock.wait_until(4.1)
+    assert at_last_pulse(board) == pytest.approx(0.7 * SECOND, abs=1000)
+
+
 def test_time_can_be_set_at_once(bands, boards):
     bands.clock.wait_until(2.0)
     set_time(boards[0], 5 << 32, at_once=True)

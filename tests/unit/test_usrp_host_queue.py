@@ -42,3 +42,22 @@ def test_of_a_host_that_is_elsewhere_nothing_is_known():
     queue = HostQueue()
     with bound("127.77.0.9") as device, contextlib.closing(queue):
         assert queue.room(("192.0.2.1", 9), device.getsockname(), SIZE) == ANY
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
+def test_of_a_kernel_that_does_not_tell_nothing_is_known(monkeypatch):
+    class Refused(socket.socket):
+        def __init__(self, family, *rest):
+            if family == socket.AF_NETLINK:
+                raise OSError("no such protocol")
+            super().__init__(family, *rest)
+
+    with bound("127.0.0.1") as host, bound("127.77.0.9") as device:
+        where = host.getsockname(), device.getsockname()
+        with contextlib.closing(HostQueue()) as told:
+            assert told.room(*where, SIZE) < ANY
+            told._link.close()
+            assert told.room(*where, SIZE) == ANY
+        monkeypatch.setattr(socket, "socket", Refused)
+        with contextlib.closing(HostQueue()) as silent:
+            assert silent.room(*where, SIZE) == ANY

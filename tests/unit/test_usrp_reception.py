@@ -243,3 +243,16 @@ def test_too_many_commands_are_dropped(bench, caplog):
         bench.command(10, bench.now() + (1000 + 100 * k) * STEP)
     assert len(bench.until(0.1)) == 64
     assert "drops a command" in caplog.text
+
+
+def test_a_receiver_that_is_not_asked_does_not_remember_how_it_was_set(bench):
+    for step in range(100):
+        bench.board.inlet = replace(bench.board.inlet, gain_db=0.1 * step)
+        bench.reception.retuned(bench.now())
+        bench.bands.clock.wait_until(1e-3 * (step + 1))
+    assert len(bench.reception._inlets) < 4
+    bench.sent(bench.now() + 100 * STEP, 1000)
+    bench.command(500, bench.now() + 300 * STEP)
+    codes = joined(bench.until(0.2))
+    loudness = np.sqrt(np.mean(np.abs(codes / SCALE) ** 2) / np.mean(np.abs(noise(1000)) ** 2))
+    assert 20 * np.log10(loudness) == pytest.approx(0.1 * 99, abs=0.3)
