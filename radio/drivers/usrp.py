@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -292,9 +293,11 @@ def open_usrp(uri: RadioUri) -> UsrpRadio:
     pulse_s = uri.option("pulse_s", float, 1.0)
     timeout_s = uri.option("timeout_s", float, TIMEOUT_S)
     lead_s, memory_s = uri.option("lead_s", float, LEAD_S), uri.option("memory_s", float, 0.0)
-    if not (pulse_s > 0 and timeout_s > 0 and 0 < lead_s < 1 and 0 <= memory_s <= 1):
+    finite = 0 < pulse_s < math.inf and 0 < timeout_s < math.inf
+    if not (finite and 0 < lead_s < 1 and 0 <= memory_s <= 1):
         raise RadioError(
-            f"{uri}: pulse_s and timeout_s should be above 0, lead_s in (0, 1), memory_s in [0, 1]"
+            f"{uri}: pulse_s and timeout_s should be above 0 and finite, lead_s in (0, 1), "
+            "memory_s in [0, 1]"
         )
     for name, allowed in (("align", "pps"), ("gain", "power")):
         if uri.options.get(name, allowed) != allowed:

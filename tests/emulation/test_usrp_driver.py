@@ -76,6 +76,7 @@ LACKING = (
 )
 WRONG = (
     ("usrp://addr=127.0.0.250?lead_s=0", "lead_s in (0, 1)"),
+    ("usrp://addr=127.0.0.250?timeout_s=inf", "above 0 and finite"),
     ("usrp://addr=127.0.0.250?align=moon", "align should be pps"),
     ("usrp://addr=127.0.0.250?gain=loud", "gain should be power"),
     ("usrp://addr=127.0.0.250?clok=external", "has no option 'clok'; the nearest is 'clock'"),
