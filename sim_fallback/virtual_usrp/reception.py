@@ -140,13 +140,12 @@ class Reception:
         """What the board's inlet is now it is from a device time on."""
         since_s = in_force_s(self._board.timebase, ticks)
         inlet = self._board.rx(self._dsp)
-        now_s = self._board.bands.clock.present_s()
+        old_s = self._board.bands.clock.present_s() - LAG_S  # a command may be on its way here
         with self._lock:
             if inlet != self._inlets[-1][1]:
                 self._inlets.append((max(since_s, self._inlets[-1][0]), inlet))
-            if self._run is None and not self._commands:  # nobody asks for what was before now
-                while len(self._inlets) > 1 and self._inlets[1][0] <= now_s:
-                    del self._inlets[0]
+            if self._run is None and not self._commands:
+                self._forget(old_s)
 
     def work(self) -> float | None:
         """Send some of what is due, if anything is.
@@ -209,6 +208,11 @@ class Reception:
             return now_s + RETRY_S
         return self._taken(run, inlet, min(count, room * self._size))
 
+    def _forget(self, t_s: float) -> None:
+        """The inlets that were over at a true time."""
+        while len(self._inlets) > 1 and self._inlets[1][0] <= t_s:
+            del self._inlets[0]
+
     def _begin(self, command: Command, now_s: float) -> _Part | float | None:
         """Begin to receive: None when done, else as `_next`."""
         timebase = self._board.timebase
@@ -223,8 +227,7 @@ class Reception:
             begin_s = timebase.true_time_s(command.ticks)
         if now_s < begin_s + LAG_S:
             return begin_s + LAG_S
-        while len(self._inlets) > 1 and self._inlets[1][0] <= begin_s:
-            del self._inlets[0]
+        self._forget(begin_s)
         self._commands.popleft()
         inlet, shift = self._inlets[0][1], 0
         cursor = self._sample_at(begin_s, inlet)
