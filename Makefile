@@ -9,9 +9,8 @@ export OMP_NUM_THREADS := 1
 demo: setup
 	$(BIN)/airmeta demo
 
-# In the order of their names, files of a few long tests do not come last, where one process waits.
 test: setup
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 2 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .

@@ -89,7 +89,7 @@ def test_a_session_over_two_usrps(two, tmp_path):
     for end, measured in (("tx", sender.scalars), ("rx", receiver.scalars)):
         assert abs(measured[f"{end}_iq_gain"].value) < 0.05
         assert abs(measured[f"{end}_iq_phase"].value) < 0.3
-    assert 11 < sender.scalars["best_backoff"].value < 15  # noise is 50 dB down
+    assert 7 < sender.scalars["best_backoff"].value < 15  # by how much noise there is
     assert abs(sender.scalars["reciprocity_gain"].value) < 0.1
     assert sender.scalars["phase_stability"].value < 1
     # Bursts leave at their time, whatever else the host does, and without one when it gets to it.
