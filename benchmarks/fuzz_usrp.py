@@ -11,7 +11,7 @@ import argparse
 import socket
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 
 import numpy as np
@@ -194,7 +194,8 @@ class Host:
         return self.peek(10) << 32 | self.peek(11)
 
     def set_up(self) -> None:
-        """Bring it into a known state, whatever it was told before."""
+        """Bring it into a known state, whatever it was told before, and for later."""
+        self._take_fifo()
         for setting, value in ((TIME_LOW, 0), (TIME_AT_ONCE, 1), (TIME_HIGH, 0), (0, 0x12)):
             self.poke(setting, value)
         for control, dsp in zip(RX_CONTROLS, RX_DSPS, strict=True):
@@ -204,6 +205,17 @@ class Host:
         self.poke(TX_DSP + FACTOR, ONE_MEGA)
         for setting in (4, 5, 0):
             self.poke(TX_CONTROL + setting, 0)
+
+    def _take_fifo(self) -> None:
+        """What another host has left there for a later time is void once this one speaks."""
+        link, request = self._sockets[FIFO], struct.pack(">IIII", 0, 0, 0, 0)
+        link.settimeout(RETRY_S)
+        for _ in range(ATTEMPTS):
+            link.send(request)
+            with suppress(TimeoutError):
+                link.recv(1 << 16)
+                return
+        raise TimeoutError(f"{self._address} does not answer at port {FIFO}")
 
     def check(self) -> None:
         """AssertionError unless it tells its model, receives in time and sends a burst."""
