@@ -19,6 +19,8 @@ TEN = {
     "compression": {"ratio": 0.4},
 }
 CYCLIC_PREFIX = 32
+SPREAD_DB = 4.0
+"""By which medians of so few rounds differ: when bursts go out, and with what phase, varies."""
 
 
 def test_ten_devices_on_plutos_do_as_well_as_on_simulated_radios(tmp_path):
@@ -46,4 +48,4 @@ def test_ten_devices_on_plutos_do_as_well_as_on_simulated_radios(tmp_path):
             error_db[kind] = np.median(errors)
             recovery_db[kind] = np.median(errors + [row["snr_db"] for row in rows])
     assert recovery_db[PlutoLab] < recovery_db[Lab] + 1.5
-    assert error_db[PlutoLab] < error_db[Lab] + 5
+    assert error_db[PlutoLab] < error_db[Lab] + SPREAD_DB
